@@ -1,0 +1,1 @@
+"""Everything that talks to a relay from outside: library, terminal chat, load, comparison."""

@@ -1,0 +1,186 @@
+"""The frames a client may send, one struct each; the docstring says how each is answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from crypto_modes.wire.parts import (
+    Copy,
+    Count,
+    DeviceList,
+    Digest,
+    Frame,
+    Id,
+    Kind,
+    Line,
+    MaybeId,
+    Modes,
+    Name,
+    Prekey,
+    Ref,
+    Secret,
+    Signature,
+    Word,
+)
+
+
+class Register(Frame, frozen=True, kw_only=True, tag="register"):
+    """Make an account. Either ``password`` or ``token`` (a JWT of the operator's provider).
+
+    ``device`` is the 16-byte id this client will keep for itself. Answered with ``token``.
+    """
+
+    ref: Ref
+    name: Name
+    device: Id
+    password: Secret | None = None
+    token: Secret | None = None
+
+
+class Login(Frame, frozen=True, kw_only=True, tag="login"):
+    """Bind this device to an existing account. Answered with ``token``."""
+
+    ref: Ref
+    name: Name
+    device: Id
+    password: Secret | None = None
+    token: Secret | None = None
+
+
+class Hello(Frame, frozen=True, kw_only=True, tag="hello"):
+    """Open the session, within the hello deadline. Answered with ``welcome``.
+
+    ``resume`` is the relay id of the client's stored state, or empty for a first session; a
+    different relay answers ``cannot_resume`` rather than mixing two histories.
+    """
+
+    ref: Ref
+    token: Secret
+    device: Id
+    client: Line = ""
+    version: Line = ""
+    resume: MaybeId = b""
+
+
+class Send(Frame, frozen=True, kw_only=True, tag="send"):
+    """Send a message to ``to`` or into ``conversation``. ``id`` is the idempotency key.
+
+    ``tls`` and ``at_rest`` fill ``body``; ``e2ee`` fills ``copies`` and ``commitment`` (32).
+    Answered with ``accepted`` once durable.
+    """
+
+    ref: Ref
+    id: Id
+    to: MaybeId = b""
+    conversation: MaybeId = b""
+    kind: Kind = "text"
+    mode: Word
+    epoch: Count
+    body: bytes = b""
+    copies: Annotated[tuple[Copy, ...], Meta(max_length=20)] = ()
+    commitment: Digest = b""
+
+
+class Ack(Frame, frozen=True, kw_only=True, tag="ack"):
+    """This device has safely stored everything up to ``seq``. Not answered."""
+
+    conversation: Id
+    seq: Count
+
+
+class Read(Frame, frozen=True, kw_only=True, tag="read"):
+    """The person has read everything up to ``seq``. Not answered; the peer gets ``receipt``."""
+
+    conversation: Id
+    seq: Count
+
+
+class History(Frame, frozen=True, kw_only=True, tag="history"):
+    """A page of a conversation: the newest ``limit`` messages before ``before`` (0: the end)."""
+
+    ref: Ref
+    conversation: Id
+    before: Count = 0
+    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+
+
+class SetTyping(Frame, frozen=True, kw_only=True, tag="typing"):
+    """The user started or stopped typing to ``to``. Not answered, never stored."""
+
+    to: Id
+    on: bool = True
+
+
+class SetPresence(Frame, frozen=True, kw_only=True, tag="presence"):
+    """Say one's own status to the peers of existing conversations. Not answered."""
+
+    status: Literal["online", "away", "offline"]
+
+
+class GetDevices(Frame, frozen=True, kw_only=True, tag="devices"):
+    """Look up an account by ``account`` or ``name``. Answered with ``devices``."""
+
+    ref: Ref
+    account: MaybeId = b""
+    name: Name | None = None
+
+
+class GetKeys(Frame, frozen=True, kw_only=True, tag="keys"):
+    """Ask for prekey bundles of an account's devices. Answered with ``keys``."""
+
+    ref: Ref
+    account: Id
+    devices: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=10)]
+
+
+class Publish(Frame, frozen=True, kw_only=True, tag="publish"):
+    """Publish one's account key, signed device list and prekeys, in as many frames as needed.
+
+    Answered with ``published``.
+    """
+
+    ref: Ref
+    key: Digest = b""
+    list: DeviceList | None = None
+    prekeys: Annotated[tuple[Prekey, ...], Meta(max_length=64)] = ()
+
+
+class SetPolicy(Frame, frozen=True, kw_only=True, tag="policy"):
+    """Ask for the policy with ``peer``, or propose the next epoch: ``modes`` and ``created``
+    with the proposer's ``signature`` over the policy record. Answered with ``policy``.
+    """
+
+    ref: Ref
+    peer: Id
+    epoch: Count = 0
+    modes: Modes | None = None
+    created: Count = 0
+    signature: Signature = b""
+
+
+class Block(Frame, frozen=True, kw_only=True, tag="block"):
+    """Block or unblock an account. Answered with ``blocked``."""
+
+    ref: Ref
+    account: Id
+    on: bool = True
+
+
+ClientFrame = (
+    Register
+    | Login
+    | Hello
+    | Send
+    | Ack
+    | Read
+    | History
+    | SetTyping
+    | SetPresence
+    | GetDevices
+    | GetKeys
+    | Publish
+    | SetPolicy
+    | Block
+)

@@ -1,0 +1,96 @@
+"""What several frames embed: field types with their limits, and the structs inside frames.
+
+No whole frame lives here, and no codec.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+FRAME_LIMIT = 64 * 1024
+FRAME_LIMIT_BEFORE_HELLO = 4 * 1024
+CONTENT_LIMIT = 16 * 1024
+
+KINDS = ("text", "image", "video", "voice", "file", "call")
+
+Ref = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
+MaybeId = Annotated[bytes, Meta(max_length=16)]
+Digest = Annotated[bytes, Meta(max_length=32)]
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(max_length=64)]
+Name = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9][a-z0-9._-]*\Z")]
+Word = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z][a-z0-9_]*\Z")]
+Line = Annotated[str, Meta(max_length=256)]
+Secret = Annotated[str, Meta(min_length=1, max_length=3072)]
+Kind = Literal["text", "image", "video", "voice", "file", "call"]
+
+
+class Frame(Struct, frozen=True, omit_defaults=True, tag_field="type"):
+    """Base of every frame; the field ``type`` on the wire names the struct."""
+
+
+class Copy(Struct, frozen=True, array_like=True):
+    """One device's ciphertext of a message."""
+
+    device: Id
+    body: bytes
+
+
+class Certificate(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A device certificate: ``ACC.sign(enc("louver/v1/device", …))``, modes.md 17.
+
+    ``signing`` is ``IKs`` (Ed25519), ``agreement`` is ``IKd`` (X25519), both 32 bytes.
+    """
+
+    device: Id
+    signing: Key
+    agreement: Key
+    created: Count
+    signature: Signature
+
+
+class DeviceList(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A signed device list; ``version`` strictly rises. At most ten devices."""
+
+    version: Count
+    certificates: Annotated[tuple[Certificate, ...], Meta(max_length=10)]
+    signature: Signature
+
+
+class Prekey(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A signed prekey. ``algorithm`` is 0x05 X25519 or 0x08 ML-KEM-768; ``use`` is ``signed``,
+    ``once`` or ``last`` (resort). ``key`` has 32 or 1,184 bytes; modes.md 19.
+    """
+
+    id: Count
+    algorithm: Literal[5, 8]
+    use: Literal["signed", "once", "last"]
+    key: Annotated[bytes, Meta(min_length=32, max_length=1184)]
+    expires: Count
+    signature: Signature
+
+
+class Bundle(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What starts a session with one device; ``once`` is None when the one-time keys ran out."""
+
+    device: Id
+    signed: Prekey
+    kem: Prekey
+    once: Prekey | None = None
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The limits in force, sent in ``welcome`` so that a client need not find them by failing."""
+
+    frame: int
+    content: int
+    page: int
+    devices: int
+    outbox: int
+
+
+Modes = Annotated[dict[Kind, Word], Meta(max_length=6)]

@@ -1,0 +1,218 @@
+"""The frames a relay may send, one struct each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from crypto_modes.wire.parts import (
+    Bundle,
+    Count,
+    DeviceList,
+    Digest,
+    Frame,
+    Id,
+    Kind,
+    Limits,
+    Modes,
+    Name,
+    Ref,
+    Signature,
+    Word,
+)
+
+
+class Token(Frame, frozen=True, kw_only=True, tag="token"):
+    """A bearer token bound to a device; ``expires`` in milliseconds. Send ``hello`` next."""
+
+    ref: Ref
+    account: Id
+    device: Id
+    token: str
+    expires: Count
+
+
+class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
+    """The session is open. ``words`` says in plain language who can read in each mode."""
+
+    ref: Ref
+    account: Id
+    name: Name
+    device: Id
+    relay: Id
+    time: Count
+    epoch: Count
+    modes: Modes
+    words: dict[str, str]
+    limits: Limits
+    ping: float
+    durability: Literal["full", "relaxed"]
+
+
+class Accepted(Frame, frozen=True, kw_only=True, tag="accepted"):
+    """The message is durable. ``stamp`` (32 bytes) is the relay's frank in ``e2ee``."""
+
+    ref: Ref
+    id: Id
+    conversation: Id
+    seq: Count
+    time: Count
+    stamp: Digest = b""
+
+
+class Deliver(Frame, frozen=True, kw_only=True, tag="deliver"):
+    """One message for this device. An empty ``body`` in ``e2ee``: no copy for this device."""
+
+    conversation: Id
+    seq: Count
+    id: Id
+    sender: Id
+    device: Id
+    recipient: Id
+    kind: Kind
+    mode: Word
+    epoch: Count
+    time: Count
+    body: bytes = b""
+    commitment: Digest = b""
+    stamp: Digest = b""
+
+
+class Page(Frame, frozen=True, kw_only=True, tag="page"):
+    """A page of history, oldest first; ``more`` says that older messages exist."""
+
+    ref: Ref
+    conversation: Id
+    messages: tuple[Deliver, ...]
+    more: bool = False
+
+
+class Receipt(Frame, frozen=True, kw_only=True, tag="receipt"):
+    """``account`` has read everything up to ``seq``."""
+
+    conversation: Id
+    account: Id
+    seq: Count
+    time: Count
+
+
+class Typing(Frame, frozen=True, kw_only=True, tag="typing"):
+    """``account`` started or stopped typing to this user."""
+
+    conversation: Id
+    account: Id
+    on: bool = True
+
+
+class Presence(Frame, frozen=True, kw_only=True, tag="presence"):
+    """The status of a peer."""
+
+    account: Id
+    status: Literal["online", "away", "offline"]
+    time: Count
+
+
+class Devices(Frame, frozen=True, kw_only=True, tag="devices"):
+    """An account, its key (32 bytes, or empty if never published) and its signed device list.
+
+    Also sent unasked, ``ref`` 0, when a peer's list changed.
+    """
+
+    ref: Ref
+    account: Id
+    name: Name
+    key: Digest = b""
+    list: DeviceList | None = None
+
+
+class Keys(Frame, frozen=True, kw_only=True, tag="keys"):
+    """Prekey bundles, one per device that had one."""
+
+    ref: Ref
+    account: Id
+    bundles: tuple[Bundle, ...]
+
+
+class Published(Frame, frozen=True, kw_only=True, tag="published"):
+    """How many one-time keys of this device are left at the relay, per algorithm."""
+
+    ref: Ref
+    version: Count
+    once: Count = 0
+    kem: Count = 0
+
+
+class Policy(Frame, frozen=True, kw_only=True, tag="policy"):
+    """A conversation's policy record; also sent unasked, ``ref`` 0, when it changes.
+
+    ``state`` is ``in_force``, ``prepared`` (waits for the peer's signature until ``deadline``)
+    or ``rolled_back``. ``first`` and ``second`` are the two accounts in ascending order with
+    their account keys and signatures (each may be empty); ``previous`` is ``H(previous P)``.
+    """
+
+    ref: Ref
+    conversation: Id
+    epoch: Count
+    modes: Modes
+    first: Id
+    second: Id
+    keys: tuple[Digest, Digest]
+    created: Count
+    previous: Digest
+    signatures: tuple[Signature, Signature] = (b"", b"")
+    state: Literal["in_force", "prepared", "rolled_back"] = "in_force"
+    deadline: Count = 0
+
+
+class Blocked(Frame, frozen=True, kw_only=True, tag="blocked"):
+    """The block list now holds, or no longer holds, ``account``."""
+
+    ref: Ref
+    account: Id
+    on: bool
+
+
+class Notice(Frame, frozen=True, kw_only=True, tag="notice"):
+    """Something the user should be told: ``topic`` for programs, ``text`` for people."""
+
+    topic: Word
+    text: str
+    modes: Modes | None = None
+    epoch: Count = 0
+
+
+class Error(Frame, frozen=True, kw_only=True, tag="error"):
+    """A request was refused. ``temporary`` says whether the same request may succeed later."""
+
+    ref: Ref
+    code: int
+    name: str
+    message: str
+    temporary: bool = False
+    retry_after: float = 0.0
+
+
+class Bye(Frame, frozen=True, kw_only=True, tag="bye"):
+    """The relay closes next; come back after ``reconnect_after`` seconds, or not at all (-1)."""
+
+    reason: str
+    reconnect_after: float = 0.0
+
+
+ServerFrame = (
+    Token
+    | Welcome
+    | Accepted
+    | Deliver
+    | Page
+    | Receipt
+    | Typing
+    | Presence
+    | Devices
+    | Keys
+    | Published
+    | Policy
+    | Blocked
+    | Notice
+    | Error
+    | Bye
+)

@@ -1,0 +1,1 @@
+"""The relay that operators run (``louverd``), and its moderation vault."""

@@ -1,0 +1,165 @@
+"""What a store must do: the records it keeps and the Protocol that every engine implements.
+
+No SQL lives here, and nothing that knows about sockets or cryptography. The store is the
+truth: ``append`` reports success only after the commit is durable. Times are milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from crypto_modes import wire
+from crypto_modes.contract import Stored
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """An account. ``password`` is an Argon2id string or empty; ``subject`` the external
+    provider's, or empty; ``key`` the account key ACC (32 bytes) or empty.
+    """
+
+    id: bytes
+    name: str
+    created: int
+    password: str = ""
+    subject: str = ""
+    suspended: bool = False
+    key: bytes = b""
+    list: wire.DeviceList | None = None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that holds a bearer token; ``token`` is its 32-byte keyed hash."""
+
+    id: bytes
+    account: bytes
+    token: bytes
+    created: int
+    expires: int
+
+
+class Head(msgspec.Struct, frozen=True):
+    """One conversation of an account: its peer, its last ``seq``, how far the peer has read."""
+
+    conversation: bytes
+    peer: bytes
+    seq: int
+    peer_read: int = 0
+
+
+class WrappedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A data key as it is stored: wrapped by the serving and, where configured, by the
+    moderation key (else empty).
+    """
+
+    dek_id: bytes
+    conversation: bytes
+    sender: bytes
+    epoch: int
+    created: int
+    serving: bytes
+    moderation: bytes = b""
+
+
+class Append(Protocol):
+    """One message on its way to the disk, made by the relay and driven by the store.
+
+    The store gives ``seq`` (from 1, without gaps per conversation) inside the transaction, so
+    admission happens there too; ``admit`` may be called again for the same message after an
+    engine's retry, and may raise, in which case only this message fails and no ``seq`` is used.
+    """
+
+    @property
+    def conversation(self) -> bytes: ...
+    @property
+    def parties(self) -> tuple[bytes, bytes]:
+        """The two account ids in ascending order."""
+
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def device(self) -> bytes:
+        """The sending device; the same ``id`` from another device is a conflict (Forbidden)."""
+
+    def admit(self, seq: int, previous: bytes) -> Stored:
+        """Called on the store's thread. ``previous`` is the conversation's chain head."""
+
+    def settled(self, outcome: Stored | Exception, duplicate: bool) -> None:
+        """Called on the event loop, in order of appending, after the commit is durable or has
+        failed. ``duplicate``: this id was stored before, ``outcome`` is what was stored then.
+        """
+
+
+class Store(Protocol):
+    """The durable truth of a relay. Every method may raise ``StoreUnavailable``."""
+
+    @property
+    def deployment(self) -> bytes:
+        """16 random bytes made with the database: the relay id in ``welcome``."""
+
+    @property
+    def durability(self) -> str:
+        """``full`` or ``relaxed``."""
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+    # messages
+    def append(self, entry: Append) -> None: ...
+    async def after(self, conversation: bytes, seq: int, limit: int) -> list[Stored]:
+        """Up to ``limit`` messages with a higher seq, ascending."""
+
+    async def before(self, conversation: bytes, seq: int, limit: int) -> list[Stored]:
+        """The newest ``limit`` messages with a lower seq (0: from the end), ascending."""
+
+    async def parties(self, conversation: bytes) -> tuple[bytes, bytes] | None: ...
+    async def heads(self, account: bytes) -> list[Head]: ...
+    async def cursors(self, device: bytes) -> dict[bytes, int]: ...
+    def advance(self, device: bytes, conversation: bytes, seq: int) -> None:
+        """Remember a device's cursor. Lazily durable: losing it only delivers again."""
+
+    def advance_read(self, account: bytes, conversation: bytes, seq: int) -> None: ...
+
+    # accounts and devices
+    async def add_account(self, account: Account) -> None:
+        """Raises ``Forbidden`` where the name or subject is taken."""
+
+    async def account(self, id: bytes) -> Account | None: ...
+    async def account_named(self, name: str) -> Account | None: ...
+    async def bind_device(self, device: Device) -> None:
+        """Add a device or replace its token. A new device's cursors start at today's heads.
+        Raises ``Forbidden`` where the id belongs to another account."""
+
+    async def device(self, id: bytes) -> Device | None: ...
+    async def devices(self, account: bytes) -> list[Device]: ...
+    async def remove_device(self, id: bytes) -> None:
+        """Forget the device, its token, its cursors and its prekeys."""
+
+    # directory
+    async def put_list(self, account: bytes, key: bytes, devices: wire.DeviceList) -> None:
+        """Raises ``KeyRefused`` unless the version is higher than the stored one."""
+
+    async def put_prekeys(self, device: bytes, prekeys: Iterable[wire.Prekey]) -> None: ...
+    async def take_bundle(self, requester: bytes, device: bytes, now: int) -> wire.Bundle | None:
+        """A bundle; consumes one-time keys at most once per (requester, device, 24 h), else the
+        signed and last-resort keys alone. None where the device published nothing."""
+
+    async def count_prekeys(self, device: bytes) -> tuple[int, int]:
+        """One-time keys left: (X25519, ML-KEM-768)."""
+
+    # policies and blocks
+    async def policies(self, conversation: bytes) -> list[wire.Policy]:
+        """All epochs, ascending; ``ref`` 0."""
+
+    async def put_policy(self, policy: wire.Policy) -> None: ...
+    async def set_block(self, account: bytes, blocked: bytes, on: bool) -> None: ...
+    async def blocks(self, account: bytes) -> set[bytes]: ...
+
+    # data keys, in a database file of their own with a backup of its own
+    async def put_data_key(self, key: WrappedKey) -> None:
+        """Returns once durable."""
+
+    async def data_key(self, dek_id: bytes) -> WrappedKey | None: ...
+    async def newest_data_key(self, conversation: bytes, sender: bytes) -> WrappedKey | None: ...
