@@ -1,0 +1,1 @@
+"""The launcher's parts. They run before anything is installed: only the standard library."""
