@@ -103,5 +103,6 @@ def explain(lines: list[str]) -> str:
     output = "\n".join(lines)
     fitting = (sentence for pattern, sentence in CAUSES.items() if re.search(pattern, output))
     sentence = next(fitting, UNEXPLAINED)
-    errors = [line for line in lines if line.startswith("ERROR")] or lines
-    return "\n".join([sentence, *(f"  pip: {line[:200]}" for line in errors[-3:])])
+    said = [line for line in lines if line.strip() and not line.startswith("WARNING")]
+    errors = [line for line in said if line.startswith("ERROR")] or said[-20:]
+    return "\n".join([sentence, *(f"  pip: {line[:200]}" for line in errors)])
