@@ -1,0 +1,203 @@
+"""The primitives, one implementation of each: the only file that may import a crypto library.
+
+What may live here: thin, typed doors to SHA-256, HMAC, HKDF, AES-256-GCM, X25519, Ed25519 and
+ML-KEM-768, each validating what enters. What may not: protocols, labels, key storage.
+
+Keys are plain bytes: X25519 and Ed25519 keys 32, Ed25519 signatures 64, ML-KEM-768 seeds 64,
+public keys 1,184, ciphertexts 1,088, shared secrets 32. Sources: FIPS 180-4, RFC 2104, RFC 5869,
+NIST SP 800-38D, RFC 7748, RFC 8032, FIPS 203. Every door is held to Wycheproof.
+"""
+
+from __future__ import annotations
+
+import hmac as _stdlib_hmac
+from hashlib import sha256 as _sha256
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from nacl import bindings as _sodium
+from nacl.exceptions import CryptoError
+
+from crypto_modes.errors import BadArgument, CannotOpen, KeyRefused
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+HASH_SIZE = 32
+KEY_SIZE = 32
+NONCE_SIZE = 12
+TAG_SIZE = 16
+SIGNATURE_SIZE = 64
+KEM_SEED_SIZE = 64
+KEM_KEY_SIZE = 1184
+KEM_CIPHERTEXT_SIZE = 1088
+
+_BLOCK = 64
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
+equal = _stdlib_hmac.compare_digest
+
+
+def H(data: bytes) -> bytes:  # noqa: N802 -- the name the specification uses
+    """SHA-256 of ``data``, 32 bytes."""
+    return _sha256(data).digest()
+
+
+def _keyed(key: bytes) -> tuple[_Hash, _Hash]:
+    """The inner and outer hash of HMAC after their key block.
+
+    HMAC is written out here, on hashlib, because both its standard doors look the algorithm up
+    anew on every call, which costs more than the hash; and because one key often authenticates
+    two inputs in a row, and this state can be copied.
+    """
+    if len(key) > _BLOCK:
+        key = _sha256(key).digest()
+    block = key.ljust(_BLOCK, b"\0")
+    return _sha256(block.translate(_INNER)), _sha256(block.translate(_OUTER))
+
+
+def hmac(key: bytes, data: bytes) -> bytes:
+    """HMAC-SHA-256 of ``data``, 32 bytes."""
+    inner, outer = _keyed(key)
+    inner.update(data)
+    outer.update(inner.digest())
+    return outer.digest()
+
+
+def hmac_pair(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
+    """``(hmac(key, first), hmac(key, second))`` for one key schedule."""
+    inner, outer = _keyed(key)
+    inner_copy, outer_copy = inner.copy(), outer.copy()
+    inner.update(first)
+    outer.update(inner.digest())
+    inner_copy.update(second)
+    outer_copy.update(inner_copy.digest())
+    return outer.digest(), outer_copy.digest()
+
+
+_ZERO_SALT = _keyed(bytes(HASH_SIZE))
+
+
+def hkdf_extract(ikm: bytes, salt: bytes = b"") -> bytes:
+    """The extract step of RFC 5869: a 32-byte pseudorandom key."""
+    inner, outer = (part.copy() for part in _ZERO_SALT) if not salt else _keyed(salt)
+    inner.update(ikm)
+    outer.update(inner.digest())
+    return outer.digest()
+
+
+def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
+    """The expand step of RFC 5869. Raises ``BadArgument`` beyond 255 blocks or below one byte."""
+    if not 0 < length <= 255 * HASH_SIZE:
+        raise BadArgument(f"HKDF gives 1 to {255 * HASH_SIZE} bytes, not {length}")
+    inner_start, outer_start = _keyed(prk)
+    output = block = b""
+    counter = 1
+    while len(output) < length:
+        inner, outer = inner_start.copy(), outer_start.copy()
+        inner.update(block + info + counter.to_bytes(1, "big"))
+        outer.update(inner.digest())
+        block = outer.digest()
+        output += block
+        counter += 1
+    return output[:length]
+
+
+def hkdf(ikm: bytes, *, info: bytes, length: int, salt: bytes = b"") -> bytes:
+    """HKDF with SHA-256, RFC 5869; an absent salt is 32 zero bytes."""
+    return hkdf_expand(hkdf_extract(ikm, salt), info, length)
+
+
+def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    """AES-256-GCM: the ciphertext and its 16-byte tag. Keys 32, nonces 12 bytes, never repeated."""
+    if len(key) != KEY_SIZE or len(nonce) != NONCE_SIZE:
+        raise BadArgument("AES-256-GCM takes a 32-byte key and a 12-byte nonce")
+    return AESGCM(key).encrypt(nonce, plaintext, aad)
+
+
+def aead_open(key: bytes, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
+    """The plaintext of ``aead_seal``. Raises ``CannotOpen``, whatever the reason."""
+    if len(key) != KEY_SIZE or len(nonce) != NONCE_SIZE:
+        raise BadArgument("AES-256-GCM takes a 32-byte key and a 12-byte nonce")
+    try:
+        return AESGCM(key).decrypt(nonce, ciphertext, aad)
+    except InvalidTag:
+        raise CannotOpen from None
+
+
+def x25519_public(private: bytes) -> bytes:
+    """The public key of a 32-byte private key."""
+    return _sodium.crypto_scalarmult_base(private)
+
+
+def x25519(private: bytes, public: bytes) -> bytes:
+    """The shared secret. Raises ``KeyRefused`` where it would be all zero (small-order key)."""
+    if len(public) != KEY_SIZE:
+        raise KeyRefused("an X25519 key has 32 bytes")
+    try:
+        return _sodium.crypto_scalarmult(private, public)
+    except CryptoError:
+        raise KeyRefused("an X25519 key of small order agrees on nothing") from None
+
+
+def ed25519_public(seed: bytes) -> bytes:
+    """The public key of a 32-byte seed."""
+    return _sodium.crypto_sign_seed_keypair(seed)[0]
+
+
+def ed25519_sign(seed: bytes, message: bytes) -> bytes:
+    """The 64-byte signature of ``message``; deterministic, RFC 8032."""
+    private = _sodium.crypto_sign_seed_keypair(seed)[1]
+    return _sodium.crypto_sign(message, private)[:SIGNATURE_SIZE]
+
+
+def ed25519_check(public: bytes) -> None:
+    """Refuse a key that is no point of the prime-order group.
+
+    A small-order key would verify one signature for every message. Raises ``KeyRefused``.
+    """
+    if len(public) != KEY_SIZE or not _sodium.crypto_core_ed25519_is_valid_point(public):
+        raise KeyRefused("not a valid Ed25519 key")
+
+
+def ed25519_verify(public: bytes, signature: bytes, message: bytes) -> None:
+    """Raises ``KeyRefused`` unless ``signature`` is ``public``'s over ``message``."""
+    ed25519_check(public)
+    if len(signature) != SIGNATURE_SIZE:
+        raise KeyRefused("an Ed25519 signature has 64 bytes")
+    try:
+        _sodium.crypto_sign_open(signature + message, public)
+    except CryptoError:
+        raise KeyRefused("a signature does not verify") from None
+
+
+def kem_public(seed: bytes) -> bytes:
+    """The ML-KEM-768 encapsulation key of a 64-byte seed (``d || z``)."""
+    return MLKEM768PrivateKey.from_seed_bytes(seed).public_key().public_bytes_raw()
+
+
+def kem_encapsulate(public: bytes) -> tuple[bytes, bytes]:
+    """``(shared secret, ciphertext)``. Raises ``KeyRefused`` for a key that FIPS 203 refuses.
+
+    The one door whose randomness comes from inside: the library draws it from the operating
+    system and offers no way to pass it in.
+    """
+    if len(public) != KEM_KEY_SIZE:
+        raise KeyRefused(f"an ML-KEM-768 key has {KEM_KEY_SIZE} bytes")
+    try:
+        return MLKEM768PublicKey.from_public_bytes(public).encapsulate()
+    except ValueError:
+        raise KeyRefused("not a valid ML-KEM-768 key") from None
+
+
+def kem_decapsulate(seed: bytes, ciphertext: bytes) -> bytes:
+    """The shared secret; a forged ciphertext gives an unrelated one (implicit rejection).
+
+    Raises ``KeyRefused`` only for a ciphertext that has not 1,088 bytes.
+    """
+    if len(ciphertext) != KEM_CIPHERTEXT_SIZE:
+        raise KeyRefused(f"an ML-KEM-768 ciphertext has {KEM_CIPHERTEXT_SIZE} bytes")
+    return MLKEM768PrivateKey.from_seed_bytes(seed).decapsulate(ciphertext)
