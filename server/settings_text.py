@@ -21,6 +21,17 @@ from server.settings_tree import ENV_DELIMITER, ENV_PREFIX, Section, Settings
 # What `config init` fills in, so that its file runs after `louverd certs dev --dir certs`.
 TRY_OUT = {"listen.certificate": "certs/relay.pem", "listen.key": "certs/relay.key"}
 
+# pydantic's words for a wrong type speak of parsing; these speak to an operator.
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "path": "a path",
+    "tuple": "a list",
+    "model": "a section of keys",
+}
+
 _HEAD = """\
 # Louver relay: settings.
 #
@@ -76,33 +87,38 @@ def assignment(key: str, value: Any, origin: str) -> str:
 
 def wrong(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     """One sentence per wrong value: where it came from, what is wrong, what to write."""
-    by_key: dict[str, str] = {}
+    by_key: dict[str, list[ErrorDetails]] = {}
     for details in error.errors():
-        key = _key(details)
-        if key in by_key and details["type"] == "literal_error":
-            by_key[key] += f" (or {details['msg'].removeprefix('Input should be ')})"
-        else:
-            by_key[key] = _sentence(key, details, origins)
-    return list(by_key.values())
+        by_key.setdefault(_key(details), []).append(details)
+    return [_sentence(key, complaints, origins) for key, complaints in by_key.items()]
 
 
 def _key(details: ErrorDetails) -> str:
     """The dotted key of a complaint, without the list indexes and union arms after it."""
     names = [str(part) for part in details["loc"]]
-    dotted = ".".join(names[:2])
-    return names[0] if names[0] in fields() else dotted
+    return names[0] if names[0] in fields() else ".".join(names[:2])
 
 
-def _sentence(key: str, details: ErrorDetails, origins: Mapping[str, str]) -> str:
+def _sentence(key: str, complaints: list[ErrorDetails], origins: Mapping[str, str]) -> str:
     origin = origin_of(key, origins)
-    if details["type"] == "extra_forbidden":
+    if complaints[0]["type"] == "extra_forbidden":
         return f"{origin}: unknown key {key}{_meant(key)}"
-    complaint = details["msg"].removeprefix("Value error, ")
-    complaint = complaint.replace("Input should", "must").replace("Input is", "is")
+    said = " or ".join(map(_complaint, complaints))
     known = fields().get(key)
     cure = f"; for example {assignment(key, known.default, origin)}" if known else ""
     # repr keeps a newline in a value from forging a second line.
-    return f"{origin}: {key} {complaint}, not {details['input']!r:.60}{cure}"
+    return f"{origin}: {key} must be {said}, not {complaints[0]['input']!r:.60}{cure}"
+
+
+def _complaint(details: ErrorDetails) -> str:
+    """What a value must be, in words that fit behind "must be"."""
+    if details["type"] == "string_pattern_mismatch":
+        return "a lower-case name"
+    kind = details["type"].partition("_")[0]
+    if kind in _TYPES and details["type"].endswith(("_type", "_parsing", "_from_float")):
+        return _TYPES[kind]
+    text = details["msg"].removeprefix("Value error, must be ")
+    return text.removeprefix("Input should be ").replace("String should have", "text with")
 
 
 def origin_of(key: str, origins: Mapping[str, str]) -> str:
@@ -114,16 +130,16 @@ def origin_of(key: str, origins: Mapping[str, str]) -> str:
 
 
 def _meant(key: str) -> str:
-    known = list(fields())
-    leaf = key.rpartition(".")[2]
-    near = get_close_matches(key, known, 1) or [name for name in known if name.endswith(f".{leaf}")]
+    section, _, leaf = key.rpartition(".")
+    siblings = [name.rpartition(".")[2] for name in fields() if name.rpartition(".")[0] == section]
+    sections = [] if section else [n for n in Settings.model_fields if n not in fields()]
+    near = get_close_matches(leaf, siblings + sections, 1)
     if near:
-        return f"; did you mean {near[0]}?"
-    section = key.partition(".")[0]
-    siblings = [name.partition(".")[2] for name in known if name.startswith(f"{section}.")]
-    if siblings:
-        return f"; [{section}] has {', '.join(siblings)}"
-    return "; `louverd config init` writes a file with every key there is"
+        return f"; did you mean {section}.{near[0]}?" if section else f"; did you mean {near[0]}?"
+    elsewhere = [name for name in fields() if name.rpartition(".")[2] == leaf]
+    if elsewhere:
+        return f"; did you mean {' or '.join(elsewhere)}?"
+    return f"; known here: {', '.join(siblings + sections)}"
 
 
 def schema() -> dict[str, Any]:
