@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from bootstrap.progress import Progress
@@ -34,9 +35,10 @@ CAUSES = {
     ),
     r"No space left on device": "the disk is full; about 400 MB are needed.",
     r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError"
-    r"|Connection refused|Failed to establish a new connection|Could not fetch URL": (
-        "the package index cannot be reached, so the private environment cannot be made. Check "
-        "the network, or pip's proxy and index settings, and run the same command again.\n"
+    r"|Failed to establish a new connection|\(from versions: none\)": (
+        "the package index cannot be reached or offers nothing, so the private environment cannot "
+        "be made. Check the network, or pip's proxy and index settings, and run the same command "
+        "again.\n"
         "Once made, Louver works offline. With a folder of wheels: PIP_NO_INDEX=1 "
         "PIP_FIND_LINKS=FOLDER and the same command."
     ),
@@ -53,12 +55,22 @@ class InstallFailed(Exception):
 
 
 def install(python: Path, root: Path, lock: Path, progress: Progress) -> None:
-    """Install ``lock`` and then the project at ``root`` into the environment of ``python``."""
+    """Install ``lock`` and then the project at ``root`` into the environment of ``python``.
+
+    Raises:
+        InstallFailed: with a sentence for the user.
+    """
+    install_locked(python, lock, progress)
+    progress.note("linking Louver itself")
+    _run(python, [*EDITABLE, str(root)], lambda line: None)
+
+
+def install_locked(python: Path, lock: Path, progress: Progress) -> None:
+    """Install what ``lock`` pins, each file checked against its digest there."""
     check(WHEEL)
     pins = re.findall(r"^([A-Za-z0-9._-]+)==", lock.read_text(), re.MULTILINE)
     progress.expect(len(set(pins)))
-    _run(python, [*LOCKED, "--requirement", str(lock)], progress)
-    _run(python, [*EDITABLE, str(root)], progress)
+    _run(python, [*LOCKED, "--requirement", str(lock)], lambda line: _tell(line, progress))
 
 
 def check(wheel: Path) -> None:
@@ -67,7 +79,7 @@ def check(wheel: Path) -> None:
         raise InstallFailed(f"{wheel.name} is damaged or was changed; check the file out again.")
 
 
-def _run(python: Path, arguments: list[str], progress: Progress) -> None:
+def _run(python: Path, arguments: list[str], hear: Callable[[str], None]) -> None:
     variables = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     # -I: nothing from the current folder or the user's site may be imported.
     command = [str(python), "-I", str(WHEEL / "pip"), *COMMON, "install", "--no-user", *arguments]
@@ -83,7 +95,7 @@ def _run(python: Path, arguments: list[str], progress: Progress) -> None:
     ) as process:
         for line in process.stdout or ():
             lines.append(line.rstrip())
-            _tell(line, progress)
+            hear(line)
     if process.returncode:
         raise InstallFailed(explain(lines))
 
