@@ -17,7 +17,6 @@ and what they had under way in the old one still arrives.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from typing import Literal, cast
 
 import msgspec
@@ -31,6 +30,7 @@ from crypto_modes.errors import (
     KeyRefused,
     ModeMismatch,
 )
+from crypto_modes.primitives import KEY_SIZE, H, ed25519_verify
 
 SIGNING_TIME = 24 * 60 * 60 * 1000  # a prepared epoch waits this long for the peer's signature
 OVERLAP = 10_000  # both epochs are accepted for this long after a change
@@ -64,7 +64,7 @@ def conversation_id(a: bytes, b: bytes) -> bytes:
     """
     if len(a) != ID_SIZE or len(b) != ID_SIZE or a == b:
         raise BadArgument("a conversation needs two different accounts of 16 bytes each")
-    return sha256(enc("louver/v1/conversation", min(a, b), max(a, b))).digest()[:ID_SIZE]
+    return H(enc("louver/v1/conversation", min(a, b), max(a, b)))[:ID_SIZE]
 
 
 def record(policy: wire.Policy) -> bytes:
@@ -78,7 +78,9 @@ def record(policy: wire.Policy) -> bytes:
     """
     if policy.modes.keys() != set(wire.KINDS):
         raise FrameRefused(f"a policy names a mode for each of {', '.join(wire.KINDS)}")
-    if len(policy.previous) != DIGEST_SIZE or any(len(key) not in (0, 32) for key in policy.keys):
+    if len(policy.previous) != DIGEST_SIZE or any(
+        len(key) not in (0, KEY_SIZE) for key in policy.keys
+    ):
         raise FrameRefused("a policy's previous digest has 32 bytes, its keys 32 or none")
     named = cast("Mapping[str, str]", policy.modes)
     modes = [word for kind in wire.KINDS for word in (kind, named[kind])]
@@ -98,7 +100,7 @@ def record(policy: wire.Policy) -> bytes:
 
 def digest(policy: wire.Policy) -> bytes:
     """``H(P)``, 32 bytes: what the next epoch and every ``e2ee`` message are bound to."""
-    return sha256(record(policy)).digest()
+    return H(record(policy))
 
 
 def default_policy(keys: Mapping[bytes, bytes], modes: wire.Modes, created: int) -> wire.Policy:
@@ -178,11 +180,8 @@ def check_link(older: wire.Policy, newer: wire.Policy, strengths: Mapping[str, i
     if kind == "same":
         raise FrameRefused("this policy changes nothing; name a kind and another mode for it")
     present = [(key, mark) for key, mark in zip(newer.keys, newer.signatures, strict=True) if mark]
-    from crypto_modes import primitives
-
     for key, signature in present:
-        if not key or not primitives.verify(key, signature, signed):
-            raise KeyRefused("a signature under this policy is not by the account's key")
+        ed25519_verify(key, signature, signed)
     return max(0, SIGNERS[kind] - len(present))
 
 

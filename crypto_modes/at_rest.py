@@ -1,0 +1,193 @@
+"""The mode ``at_rest``: encrypted on disk, on the bus and in backups; readable in the relay.
+
+What may live here: the record format, the hash chain and the five verbs of this mode. What may
+not: where data keys come from (``tools.data_keys``).
+
+A record is 82 bytes over the padded body::
+
+    0x01 || alg || dek_id(16) || salt(16) || commit(32) || ciphertext || tag(16)
+
+    key(32) || commit(32) = HKDF(DEK, salt, enc("louver/v1/at_rest", alg, dek_id), 64)
+    ciphertext || tag     = AES-256-GCM(key, nonce = 0*12, pad(body), aad)
+    aad   = enc("louver/v1/at_rest/aad", deployment, version, mode, epoch, conversation, seq,
+                sender, device, message_id, kind, time, dek_id)
+    chain = H(enc("louver/v1/chain", previous, seq, H(record)))
+
+The nonce is zero because each key seals one record: it comes from 16 fresh random bytes. So
+processes need not agree on a counter, and a restored snapshot cannot repeat one. The
+commitment ties the record to one key before anything is decrypted: no ciphertext opens under
+two keys, and trying keys on it tells nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+from crypto_modes import wire
+from crypto_modes.contract import (
+    NO_DIGEST,
+    VERSION,
+    ClientMode,
+    ClientTools,
+    Draft,
+    Evidence,
+    Meta,
+    Sealed,
+    ServerMode,
+    ServerTools,
+    Stored,
+)
+from crypto_modes.encoding import enc
+from crypto_modes.errors import CannotOpen
+from crypto_modes.padding import pad, unpad
+from crypto_modes.primitives import NONCE_SIZE, H, aead_open, aead_seal, equal, hkdf
+from crypto_modes.tls import TlsClient, check_body, deliver
+
+NAME = "at_rest"
+FORMAT = 0x01
+AES_256_GCM = 0x01
+OVERHEAD = 82
+
+_PREFIX = bytes((FORMAT, AES_256_GCM))
+_DEK_ID = slice(2, 18)
+_SALT = slice(18, 34)
+_COMMIT = slice(34, 66)
+_HEADER = 66
+_NONCE = bytes(NONCE_SIZE)
+
+
+class AtRestClient(TlsClient):
+    """The ends of ``at_rest``: the relay seals, so the body travels as it is, inside TLS."""
+
+    def seal(self, draft: Draft) -> Sealed:
+        """The content as it is."""
+        return Sealed(mode=NAME, epoch=draft.epoch, body=draft.content)
+
+
+class AtRestServer:
+    """The middle of ``at_rest``: plaintext lives only between the socket and this class."""
+
+    __slots__ = ("_data_keys", "_deployment", "_random")
+
+    def __init__(self, tools: ServerTools) -> None:
+        self._deployment = tools.deployment
+        self._random: Callable[[int], bytes] = tools.random
+        self._data_keys = tools.data_keys
+
+    def admit(self, meta: Meta, sealed: Sealed, previous: bytes) -> Stored:
+        """Encrypt under the sender's data key, bound to ``meta``, and extend the hash chain.
+
+        Raises:
+            Need: there is no usable data key yet.
+            FrameRefused: copies, a commitment, or a body over the limit.
+        """
+        check_body(sealed)
+        dek_id, dek = self._data_keys.current(meta.conversation, meta.sender, meta.time)
+        salt = self._random(16)
+        key, commit = _derive(dek, salt, dek_id)
+        aad = self._bind(meta, dek_id)
+        text = aead_seal(key, _NONCE, pad(sealed.body), aad)
+        record = b"".join((_PREFIX, dek_id, salt, commit, text))
+        return Stored(meta, record, chain=link(previous, meta.seq, record))
+
+    def emit(self, stored: Stored, device: bytes) -> wire.Deliver:
+        """Decrypt for delivery. Raises ``Need`` or ``CannotOpen``."""
+        return deliver(stored, self._open(stored))
+
+    def reveal(self, stored: Stored, evidence: Evidence) -> bytes:
+        """The relay can read; that it does so only under a granted case is the caller's rule."""
+        return self._open(stored)
+
+    def _open(self, stored: Stored) -> bytes:
+        record = stored.record
+        if len(record) < OVERHEAD or record[:2] != _PREFIX:
+            raise CannotOpen
+        dek_id = record[_DEK_ID]
+        key, commit = _derive(self._data_keys.find(dek_id), record[_SALT], dek_id)
+        if not equal(commit, record[_COMMIT]):
+            raise CannotOpen
+        return unpad(aead_open(key, _NONCE, record[_HEADER:], self._bind(stored.meta, dek_id)))
+
+    def _bind(self, meta: Meta, dek_id: bytes) -> bytes:
+        """The AAD: whoever edits the database can move a record nowhere else."""
+        return enc(
+            "louver/v1/at_rest/aad",
+            self._deployment,
+            VERSION,
+            meta.mode,
+            meta.epoch,
+            meta.conversation,
+            meta.seq,
+            meta.sender,
+            meta.device,
+            meta.id,
+            meta.kind,
+            meta.time,
+            dek_id,
+        )
+
+
+def _derive(dek: bytes, salt: bytes, dek_id: bytes) -> tuple[bytes, bytes]:
+    """The key of one record and its commitment, 32 bytes each."""
+    okm = hkdf(dek, salt=salt, info=enc("louver/v1/at_rest", AES_256_GCM, dek_id), length=64)
+    return okm[:32], okm[32:]
+
+
+def link(previous: bytes, seq: int, record: bytes) -> bytes:
+    """The head of the hash chain after ``record``, 32 bytes."""
+    return H(enc("louver/v1/chain", previous, seq, H(record)))
+
+
+def verify_chain(stored: Iterable[Stored], previous: bytes = NO_DIGEST, seq: int = 0) -> bytes:
+    """Check messages in order of ``seq`` against their hash chain; the head after the last.
+
+    ``previous`` and ``seq`` are the head and number before the first. Messages of other modes
+    keep the head as it is. A cut-off end shows only against a head that was kept elsewhere.
+
+    Raises:
+        CannotOpen: a message is missing, repeated, moved or replaced; the text says which.
+    """
+    for message in stored:
+        meta = message.meta
+        if meta.seq != seq + 1:
+            raise CannotOpen(f"message {seq + 1} is missing: after {seq} comes {meta.seq}")
+        seq = meta.seq
+        if meta.mode == NAME:
+            previous = link(previous, seq, message.record)
+        if not equal(previous, message.chain):
+            raise CannotOpen(f"message {seq} or one before it is not what was stored")
+    return previous
+
+
+class AtRest:
+    """The mode as it is registered."""
+
+    name = NAME
+    strength = 20
+    words = "Stored encrypted; the operator can read under rules"
+    visibility: Mapping[str, bool] = MappingProxyType(
+        {
+            "network_tap": False,
+            "database": False,
+            "backup": False,
+            "bus": False,
+            "logs": False,
+            "relay_memory": True,
+            "vault_without_grant": False,
+            "compelled_operator": True,
+            "stolen_device_past": True,
+            "stolen_device_future": True,
+        }
+    )
+
+    def server(self, tools: ServerTools) -> ServerMode:
+        """The relay's side."""
+        return AtRestServer(tools)
+
+    def client(self, tools: ClientTools) -> ClientMode:
+        """The ends' side."""
+        return AtRestClient()
+
+
+MODE = AtRest()
