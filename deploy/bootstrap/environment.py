@@ -142,7 +142,8 @@ class Environment:
 
 def _is_python(path: Path) -> bool:
     with path.open("rb") as file:
-        return b"python" in file.readline(256) and path.suffix != ".exe"
+        first = file.readline(256)
+    return first.startswith(b"#!") and b"python" in first
 
 
 @contextmanager
