@@ -138,11 +138,13 @@ class GetKeys(Frame, frozen=True, kw_only=True, tag="keys"):
 class Publish(Frame, frozen=True, kw_only=True, tag="publish"):
     """Publish one's account key, signed device list and prekeys, in as many frames as needed.
 
-    Answered with ``published``.
+    ``replace`` must be said to change an account key that peers have already seen; they stop
+    sending until their users accept the new one. Answered with ``published``.
     """
 
     ref: Ref
     key: Digest = b""
+    replace: bool = False
     list: DeviceList | None = None
     prekeys: Annotated[tuple[Prekey, ...], Meta(max_length=64)] = ()
 

@@ -6,8 +6,8 @@ truth: ``append`` reports success only after the commit is durable. Times are mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -100,7 +100,7 @@ class Store(Protocol):
         """16 random bytes made with the database: the relay id in ``welcome``."""
 
     @property
-    def durability(self) -> str:
+    def durability(self) -> Literal["full", "relaxed"]:
         """``full`` or ``relaxed``."""
 
     async def open(self) -> None: ...
@@ -154,6 +154,10 @@ class Store(Protocol):
         """All epochs, ascending; ``ref`` 0."""
 
     async def put_policy(self, policy: wire.Policy) -> None: ...
+    async def service_epoch(self, modes: Mapping[wire.Kind, str]) -> int:
+        """The number of the operator's default: one higher than the last recorded, and recorded,
+        each time ``modes`` differs from it; from 1."""
+
     async def set_block(self, account: bytes, blocked: bytes, on: bool) -> None: ...
     async def blocks(self, account: bytes) -> set[bytes]: ...
 

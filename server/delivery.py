@@ -1,0 +1,137 @@
+"""What one device is sent, and in which order: the live stream, and catching up from the store.
+
+What may live here: the per-conversation cursors of a connection and the loop that reads on
+after a gap. The bus is only a hint: an event that is not the next one makes this device read
+the store, so a lost hint delays and never loses. Nothing here knows how a mode works beyond
+calling ``emit``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from crypto_modes import wire
+from crypto_modes.contract import Need, Stored
+from crypto_modes.errors import CannotOpen, LouverError, Unavailable
+from server.bus import Event, Revoked, Signal
+
+if TYPE_CHECKING:
+    from server.relay import Relay
+    from server.session import Session
+
+PAGE = 100
+RETRY_SECONDS = 1.0
+
+
+class Delivery:
+    """The stream to one device. ``sent`` maps a conversation to the last seq handed over."""
+
+    __slots__ = ("_behind", "_relay", "_session", "_task", "sent")
+
+    def __init__(self, relay: Relay, session: Session) -> None:
+        self._relay = relay
+        self._session = session
+        self.sent: dict[bytes, int] = {}
+        # Conversations to read from the store, and how far at least.
+        self._behind: dict[bytes, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen first, then read where the device stands, so that nothing falls between."""
+        session, store = self._session, self._relay.store
+        self._relay.bus.subscribe(session.account, self.event)
+        heads = await store.heads(session.account)
+        self.sent = await store.cursors(session.device)
+        for head in heads:
+            if head.seq > self.sent.get(head.conversation, 0):
+                self._behind[head.conversation] = head.seq
+        if self._behind:
+            self._catch_up()
+        for head in heads:
+            if head.peer_read and self._relay.settings.features.receipts:
+                session.link.send(_receipt(head.conversation, head.peer, head.peer_read))
+
+    def stop(self) -> None:
+        """Stop listening; a running catch-up ends at its next step."""
+        self._relay.bus.unsubscribe(self._session.account, self.event)
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def event(self, event: Event) -> None:
+        """Called by the bus for everything that concerns this account."""
+        if type(event) is Stored:
+            self._stored(event)
+        elif type(event) is Signal:
+            if event.source != self._session.device:
+                self._session.link.send(event.frame)
+        elif type(event) is Revoked and event.device in {b"", self._session.device}:
+            self._session.end(4503)
+
+    def _stored(self, stored: Stored) -> None:
+        meta = stored.meta
+        conversation, seq = meta.conversation, meta.seq
+        last = self.sent.get(conversation, 0)
+        if seq <= last:
+            return
+        if conversation in self._behind or seq != last + 1:
+            self._fall_behind(conversation, seq)
+            return
+        # The sending device has `accepted`, which says the same and carries the seq.
+        if meta.device != self._session.device:
+            try:
+                frame = self._relay.emit(stored, self._session.device)
+            except (Need, LouverError):
+                self._fall_behind(conversation, seq)
+                return
+            self._session.link.send(frame)
+        self.sent[conversation] = seq
+
+    def _fall_behind(self, conversation: bytes, seq: int) -> None:
+        self._behind[conversation] = max(seq, self._behind.get(conversation, 0))
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._read_on())
+
+    async def _read_on(self) -> None:
+        """Read every conversation that is behind, a page at a time, at the link's own pace."""
+        while self._behind:
+            conversation = next(iter(self._behind))
+            try:
+                complete = await self._page(conversation)
+            except Unavailable as error:
+                self._relay.observer.failed("deliver", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if not await self._session.link.writable():
+                break
+            if complete and self.sent.get(conversation, 0) >= self._behind[conversation]:
+                del self._behind[conversation]
+        self._task = None
+
+    async def _page(self, conversation: bytes) -> bool:
+        """Hand over one page; True when the store had no more at that moment."""
+        page = await self._relay.store.after(conversation, self.sent.get(conversation, 0), PAGE)
+        for stored in page:
+            await self._hand_over(stored)
+            self.sent[conversation] = stored.meta.seq
+        return len(page) < PAGE
+
+    async def _hand_over(self, stored: Stored) -> None:
+        link = self._session.link
+        try:
+            link.send(await self._relay.emit_when_ready(stored, self._session.device))
+        except CannotOpen as error:
+            # Altered on disk. Saying so and going on is better than a conversation that stops.
+            self._relay.observer.failed("emit", error)
+            text = f"message {stored.meta.seq} of a conversation was altered in the relay's store"
+            link.send(wire.error_frame(0, LouverError(text)))
+        if not await link.writable():
+            raise asyncio.CancelledError
+
+
+def _receipt(conversation: bytes, account: bytes, seq: int) -> wire.Receipt:
+    return wire.Receipt(conversation=conversation, account=account, seq=seq, time=0)

@@ -1,0 +1,229 @@
+"""The hot path: one ``send`` frame on its way from a session to the disk and to the devices.
+
+What may live here: the checks that a send must pass in memory, the entry that the store drives,
+and what happens when a mode lacks a key. Loading what memory lacks is in ``conversations`` and
+``directory``. ``accepted`` leaves only from ``settled``, which the store calls after the commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from crypto_modes import wire
+from crypto_modes.contract import Meta, Need, Sealed, ServerMode, Stored
+from crypto_modes.errors import Forbidden, FrameRefused, LouverError, StaleDevices, Unavailable, UnknownDevice
+from server.conversations import Conversation
+from server.directory import UNREACHABLE, Entry, public
+
+if TYPE_CHECKING:
+    from server.relay import Relay
+    from server.session import Session
+
+# A mode that still lacks something after this many supplies is broken, not cold.
+TRIES = 4
+
+
+class Sending:
+    """One message between the session that sent it and the store; ``store.Append``."""
+
+    __slots__ = (
+        "_frame",
+        "_mode",
+        "_outbox",
+        "_recipient",
+        "_session",
+        "_started",
+        "conversation",
+        "device",
+        "id",
+        "parties",
+        "tries",
+    )
+
+    def __init__(
+        self,
+        outbox: Outgoing,
+        session: Session,
+        frame: wire.Send,
+        conversation: Conversation,
+        mode: ServerMode,
+    ) -> None:
+        self._outbox = outbox
+        self._session = session
+        self._frame = frame
+        self._mode = mode
+        self._recipient = conversation.other(session.account)
+        self._started = time.perf_counter()
+        self.conversation = conversation.id
+        self.parties = conversation.parties
+        self.device = session.device
+        self.id = frame.id
+        self.tries = TRIES
+
+    @property
+    def lane(self) -> tuple[bytes, bytes]:
+        """Messages of one sender in one conversation keep their order."""
+        return (self.conversation, self._session.account)
+
+    def admit(self, seq: int, previous: bytes) -> Stored:
+        frame, session = self._frame, self._session
+        meta = Meta(
+            self.conversation,
+            seq,
+            frame.id,
+            session.account,
+            self.device,
+            self._recipient,
+            frame.kind,
+            frame.mode,
+            frame.epoch,
+            time.time_ns() // 1_000_000,
+        )
+        sealed = Sealed(
+            mode=frame.mode,
+            epoch=frame.epoch,
+            body=frame.body,
+            copies=frame.copies,
+            commitment=frame.commitment,
+        )
+        return self._mode.admit(meta, sealed, previous)
+
+    def settled(self, outcome: Stored | Exception, duplicate: bool) -> None:
+        if isinstance(outcome, Stored):
+            self._accepted(outcome, duplicate)
+        elif isinstance(outcome, Need) and self.tries:
+            self.tries -= 1
+            self._outbox.park(self, outcome)
+        else:
+            self.failed(outcome)
+
+    def failed(self, error: Exception) -> None:
+        """Answer with what went wrong; nothing was stored."""
+        self._session.sent()
+        if not isinstance(error, LouverError):
+            self._outbox.relay.observer.failed("send", error)
+            error = LouverError("the relay failed to store this message; nothing was stored")
+        self._session.refuse(self._frame, error)
+
+    def _accepted(self, stored: Stored, duplicate: bool) -> None:
+        session, meta, relay = self._session, stored.meta, self._outbox.relay
+        session.sent()
+        session.link.send(
+            wire.Accepted(
+                ref=self._frame.ref,
+                id=meta.id,
+                conversation=meta.conversation,
+                seq=meta.seq,
+                time=meta.time,
+                stamp=stored.stamp,
+            )
+        )
+        relay.observer.accepted(meta.mode, time.perf_counter() - self._started)
+        if not duplicate:
+            relay.bus.publish(self.parties, stored)
+
+
+class Outgoing:
+    """Takes ``send`` frames: checks them, hands them to the store, waits for keys in order."""
+
+    __slots__ = ("_parked", "relay")
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        # Sends that wait for a key, per lane; those that come later queue behind them.
+        self._parked: dict[tuple[bytes, bytes], list[Sending]] = {}
+
+    def send(self, session: Session, frame: wire.Send) -> Coroutine[Any, Any, None] | None:
+        """Start one send; a coroutine only where memory lacks what the checks need."""
+        relay = self.relay
+        conversation = relay.conversations.known(session.account, frame.to or frame.conversation)
+        if conversation is None:
+            return self._cold(session, frame)
+        peer = relay.directory.known(conversation.other(session.account))
+        own = relay.directory.known(session.account)
+        if peer is None or own is None:
+            return self._cold(session, frame)
+        self._admissible(session, frame, conversation, peer)
+        if frame.copies and not _current_devices(session, frame, own, peer):
+            return None
+        session.sending()
+        mode = relay.modes[frame.mode]
+        self.submit(Sending(self, session, frame, conversation, mode))
+        return None
+
+    def submit(self, sending: Sending) -> None:
+        """Hand a checked send to the store, behind those of its lane that wait for a key."""
+        if self._parked:
+            lane = self._parked.get(sending.lane)
+            if lane is not None:
+                lane.append(sending)
+                return
+        self.relay.store.append(sending)
+
+    def park(self, sending: Sending, need: Need) -> None:
+        """Keep a send until its mode has what it lacks; the first of a lane fetches it."""
+        lane = self._parked.get(sending.lane)
+        if lane is not None:
+            lane.append(sending)
+            return
+        self._parked[sending.lane] = [sending]
+        self.relay.spawn(self._supply(sending.lane, need))
+
+    async def _supply(self, lane: tuple[bytes, bytes], need: Need) -> None:
+        try:
+            await self.relay.supply(need)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the senders must hear of it
+            for sending in self._parked.pop(lane):
+                sending.failed(error)
+            return
+        for sending in self._parked.pop(lane):
+            self.relay.store.append(sending)
+
+    async def _cold(self, session: Session, frame: wire.Send) -> None:
+        """Load the conversation and both accounts, then send."""
+        relay = self.relay
+        peer = await relay.conversations.peer_of(session.account, frame.to, frame.conversation)
+        await relay.directory.peer(session.account, peer)
+        await relay.directory.entry(session.account)
+        await relay.conversations.load(session.account, peer)
+        waiting = self.send(session, frame)
+        if waiting is not None:
+            # Evicted between two awaits of this very call: memory is far too small.
+            waiting.close()
+            raise Unavailable("the relay's caches are too small for its load; try again")
+
+    def _admissible(
+        self,
+        session: Session,
+        frame: wire.Send,
+        conversation: Conversation,
+        peer: Entry,
+    ) -> None:
+        """Everything a send must satisfy before it may use the disk."""
+        if session.account in peer.blocks or peer.account.suspended:
+            raise Forbidden(UNREACHABLE)
+        if frame.to and frame.conversation and frame.conversation != conversation.id:
+            raise FrameRefused("`to` and `conversation` name two different conversations")
+        conversation.check(frame.kind, frame.mode, frame.epoch)
+
+
+def _current_devices(session: Session, frame: wire.Send, own: Entry, peer: Entry) -> bool:
+    """Copies must go to exactly the listed devices of both users, less the sending one; where
+    they do not, the refusal and the current lists are sent.
+    """
+    if session.device not in own.devices:
+        raise UnknownDevice("publish a device list that names this device before sending")
+    wanted = peer.devices | (own.devices - {session.device})
+    given = {copy.device for copy in frame.copies}
+    if len(given) != len(frame.copies):
+        raise FrameRefused("two copies of one message are addressed to the same device")
+    if given == wanted:
+        return True
+    # The error first: a client that reseals needs to know why before it sees the lists.
+    error = StaleDevices("the copies do not match the current device lists, which follow")
+    session.refuse(frame, error)
+    session.link.send(public(own))
+    session.link.send(public(peer))
+    return False
