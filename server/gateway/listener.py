@@ -1,0 +1,154 @@
+"""The gateway itself: it listens, counts connections, and closes them all in the end.
+
+What may live here: what all connections share. What may not: the life of one connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable
+
+from server.gateway.connection import Connection
+from server.gateway.handshake import Answer, Policy
+from server.gateway.settings import GatewaySettings, Observer
+from server.link import Handler, Link
+from server.outbox import Flusher
+from server.wheel import Wheel
+
+# So many connections over the limit are still told that it is reached; more are cut off.
+_DOORWAY = 256
+_BACKLOG = 1024
+
+
+class Gateway:
+    """Accepts WebSocket connections and gives each a handler made by ``handler_factory``."""
+
+    policy: Policy
+    wheel: Wheel
+    flusher: Flusher
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        handler_factory: Callable[[Link], Handler],
+        observer: Observer,
+    ) -> None:
+        self.settings = settings
+        self.handler_factory = handler_factory
+        self.observer = observer
+        self._connections: set[Connection] = set()
+        self._addresses: dict[str, int] = {}
+        self._entered = 0
+        self._server: asyncio.Server | None = None
+        self._empty: asyncio.Event = asyncio.Event()
+
+    async def start(self, context: ssl.SSLContext | None) -> None:
+        """Listen. Raises ``OSError`` where the address cannot be bound."""
+        loop = asyncio.get_running_loop()
+        settings = self.settings
+        self.policy = Policy(frozenset(settings.origins), context is not None)
+        self.wheel = Wheel(loop)
+        self.flusher = Flusher(loop)
+        self._server = await loop.create_server(
+            lambda: Connection(self),
+            settings.address,
+            settings.port,
+            ssl=context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=settings.header_seconds if context else None,
+            ssl_shutdown_timeout=settings.close_seconds if context else None,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port in use, also where 0 was asked for."""
+        if self._server is None or not self._server.sockets:
+            raise RuntimeError("the gateway does not listen")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are, in any phase."""
+        return len(self._connections)
+
+    def drain(self) -> None:
+        """Accept no more connections; those that exist go on."""
+        if self._server is not None:
+            self._server.close()
+
+    async def close(self, code: int = 4001) -> None:
+        """Close every connection with ``code``, flushed; cut off those that do not answer within
+        the closing deadline. May be called again.
+        """
+        self.drain()
+        if self._server is None:
+            return
+        for connection in list(self._connections):
+            connection.abandon(code)
+        if self._connections:
+            self._empty.clear()
+            # The closing deadline of each connection is what ends this wait.
+            await self._empty.wait()
+        await self._server.wait_closed()
+        self.wheel.stop()
+
+    # What connections ask for.
+
+    def enter(self, connection: Connection) -> int:
+        """Count a connection in; its number, or 0 where it is to be cut off at once."""
+        place = _place(connection.address)
+        count = self._addresses.get(place, 0)
+        settings = self.settings
+        if len(self._connections) >= settings.connections + _DOORWAY:
+            self.observer.refused(0, connection.address)
+            return 0
+        if count >= settings.connections_per_address + _DOORWAY:
+            self.observer.refused(0, connection.address)
+            return 0
+        self._addresses[place] = count + 1
+        self._connections.add(connection)
+        self._entered += 1
+        return self._entered
+
+    def leave(self, connection: Connection) -> None:
+        """Count it out; nothing happens where it was not counted in."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        place = _place(connection.address)
+        left = self._addresses[place] - 1
+        if left:
+            self._addresses[place] = left
+        else:
+            del self._addresses[place]
+        if not self._connections:
+            self._empty.set()
+
+    def full(self, connection: Connection) -> str:
+        """The limit that this connection is over, in words; empty if none."""
+        if len(self._connections) > self.settings.connections:
+            return "limits.connections"
+        if self._addresses[_place(connection.address)] > self.settings.connections_per_address:
+            return "limits.connections_per_address"
+        return ""
+
+    def refused(self, answer: Answer, address: str) -> None:
+        """Tell the observer about a refused handshake."""
+        if answer.origin:
+            self.observer.refused_origin(answer.origin, address)
+        self.observer.refused(answer.status, address)
+
+
+def _place(address: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 that one IPv6 host controls."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, 64), strict=False).network_address)
