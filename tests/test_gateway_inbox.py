@@ -1,0 +1,121 @@
+"""The inbox's short path against the library: the same bytes, cut anywhere, the same outcome."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from gateway_rig import BINARY, CLOSE, CONT, PING, PONG, TEXT, frame
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from server.gateway.inbox import Inbox
+
+LIMIT = 300
+
+
+def by_the_library(data: bytes) -> tuple[list[bytes], bytes]:
+    """Messages and answers of a plain ServerProtocol with the plainest reassembly."""
+    protocol = ServerProtocol(state=State.OPEN, max_size=LIMIT)
+    protocol.receive_data(data)
+    messages: list[bytes] = []
+    parts: list[bytes] = []
+    for event in protocol.events_received():
+        if isinstance(event, Frame) and event.opcode in (Opcode.BINARY, Opcode.CONT):
+            parts.append(bytes(event.data))
+            if event.fin:
+                messages.append(b"".join(parts))
+                parts = []
+    return messages, b"".join(protocol.data_to_send())
+
+
+def by_the_inbox(data: bytes, cuts: list[int]) -> tuple[list[bytes], bytes]:
+    inbox = Inbox(text=False, limit=LIMIT)
+    messages: list[bytes] = []
+    answers: list[bytes] = []
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    for start, end in pairwise(edges):
+        messages += inbox.feed(data[start:end])
+        answers += inbox.answers()
+    return messages, b"".join(answers)
+
+
+payloads = st.binary(max_size=8) | st.integers(0, 310).map(bytes)
+legal = st.builds(frame, st.just(BINARY), payloads, mask=st.binary(min_size=4, max_size=4))
+fragments = st.lists(st.binary(max_size=150), min_size=1, max_size=4).map(
+    lambda parts: b"".join(
+        frame(CONT if i else BINARY, part, fin=i == len(parts) - 1) for i, part in enumerate(parts)
+    )
+)
+control = st.builds(frame, st.sampled_from([PING, PONG]), st.binary(max_size=125))
+closing = st.builds(
+    lambda code, reason: frame(CLOSE, code.to_bytes(2) + reason),
+    st.sampled_from([1000, 1001, 1005, 3000, 5000]),
+    st.binary(max_size=5),
+)
+strange = st.builds(
+    frame,
+    st.sampled_from([BINARY, CONT, PING, CLOSE, 3, 11]),
+    st.binary(max_size=130),
+    fin=st.booleans(),
+    reserved=st.sampled_from([0, 0, 0, 1, 4]),
+    mask=st.sampled_from([b"abcd", b"abcd", b"abcd", None]),
+)
+streams = st.lists(legal | fragments | control | closing | strange, max_size=8).map(b"".join)
+cuts = st.lists(st.integers(0, 4000), max_size=12)
+
+
+@settings(max_examples=600, deadline=None)
+@given(streams, cuts)
+def test_the_short_path_changes_nothing(data: bytes, cuts: list[int]) -> None:
+    assert by_the_inbox(data, cuts) == by_the_library(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=64), cuts)
+def test_noise_is_judged_by_the_library(noise: bytes, cuts: list[int]) -> None:
+    # Text frames are another kind, not noise: of them the library knows no difference.
+    if noise[:1] and noise[0] & 0x0F == TEXT:
+        noise = b"\x82" + noise[1:]
+    messages, answers = by_the_inbox(noise, cuts)
+    expected = by_the_library(noise)
+    if b"subprotocol uses" not in answers:
+        assert (messages, answers) == expected
+
+
+@pytest.mark.parametrize("data", [frame(BINARY, b"x"), frame(PING), frame(BINARY, b"x") * 50])
+def test_an_idle_inbox_keeps_no_parser(data: bytes) -> None:
+    inbox = Inbox(text=False, limit=LIMIT)
+    for i in range(len(data)):
+        inbox.feed(data[i : i + 1])
+    assert inbox._parser is None
+    assert inbox._parts is None
+    assert inbox._tail == b""
+
+
+def test_a_flood_of_empty_fragments_takes_no_memory() -> None:
+    inbox = Inbox(text=False, limit=LIMIT)
+    inbox.feed(frame(BINARY, b"a", fin=False) + frame(CONT, b"", fin=False) * 1000)
+    assert inbox._parts == [b"a"]
+
+
+def test_a_torn_frame_is_bounded_by_the_limit() -> None:
+    inbox = Inbox(text=False, limit=LIMIT)
+    assert inbox.feed(frame(BINARY, bytes(LIMIT + 1))[:8]) == []
+    assert inbox.closing
+    assert inbox.close_code == 1009
+
+
+def test_after_our_close_frame_only_the_peers_counts() -> None:
+    inbox = Inbox(text=False, limit=LIMIT)
+    inbox.feed(frame(BINARY, b"half")[:5])
+    inbox.close(4001, "draining")
+    assert inbox.answers() == [b"\x88\x0a\x0f\xa1draining"]
+    rest = frame(BINARY, b"half")[5:] + frame(BINARY, b"whole") + frame(PING, b"p")
+    assert inbox.feed(rest) == []
+    assert inbox.feed(frame(CLOSE, b"\x0f\xa1")) == []
+    assert inbox.answers()[-1:] == [b""]
+    assert inbox.close_code == 4001
