@@ -32,6 +32,7 @@ class Buckets(Generic[Key]):
         "_capacity",
         "_full_after",
         "_interval",
+        "_numbers",
         "_older",
         "_overflow",
         "_turn",
@@ -40,7 +41,6 @@ class Buckets(Generic[Key]):
 
     def __init__(self, rate: float, burst: int, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._interval = self._full_after = 0.0
         self._start(rate, burst)
 
     def __len__(self) -> int:
@@ -49,12 +49,13 @@ class Buckets(Generic[Key]):
 
     def change(self, rate: float, burst: int) -> None:
         """New numbers from now on. Where they differ, everybody starts with a full bucket."""
-        if (1.0 / rate, burst / rate) != (self._interval, self._full_after):
+        if (rate, burst) != self._numbers:
             self._start(rate, burst)
 
     def _start(self, rate: float, burst: int) -> None:
         if not rate > 0 or burst < 1:
             raise BadArgument("a bucket needs a rate over 0 per second and a burst of at least 1")
+        self._numbers = (rate, burst)
         self._interval = 1.0 / rate
         self._full_after = burst / rate
         self._younger: dict[Key, float] = {}
