@@ -1,0 +1,115 @@
+"""From raw samples and blocks to the numbers of the comparison.
+
+What may live here: which measure is which statistic over which raw columns. No measuring, no
+arithmetic beyond naming it (``stats``), no rendering.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from client.compare import stats
+from client.compare.record import NEVER, Block, Sample
+from client.compare.results import Interval
+from client.compare.stats import Array, Rounds, Statistic
+
+_BLOCK_US = 1_000_000
+
+
+@dataclass(frozen=True)
+class Raw:
+    """All samples and blocks of one run."""
+
+    samples: Sequence[Sample]
+    blocks: Sequence[Block]
+
+    def latency(self, mode: str) -> Rounds:
+        """Planned → opened, steady state, milliseconds, in blocks of a second."""
+        return _cut(self._of(mode, "steady"), lambda s: s.opened_us - s.planned_us)
+
+    def accepted(self, mode: str) -> Rounds:
+        """Planned → durable acknowledgement, steady state, milliseconds."""
+        return _cut(self._of(mode, "steady"), lambda s: s.accepted_us - s.planned_us)
+
+    def first(self, mode: str) -> Rounds:
+        """Sent → opened of each conversation's first message, handshake included."""
+        return _cut(self._of(mode, "first"), lambda s: s.opened_us - s.sent_us)
+
+    def rate(self, mode: str) -> Rounds:
+        """(messages, seconds) under saturation."""
+        return self._pairs(mode, "saturation", lambda b: (b.messages, b.seconds))
+
+    def server_cpu(self, mode: str) -> Rounds:
+        """(relay CPU µs, messages) at the offered rate."""
+        return self._pairs(mode, "latency", lambda b: (b.server_cpu_us, b.messages))
+
+    def saturated_cpu(self, mode: str) -> Rounds:
+        """(relay CPU µs, messages) under saturation."""
+        return self._pairs(mode, "saturation", lambda b: (b.server_cpu_us, b.messages))
+
+    def client_cpu(self, mode: str) -> Rounds:
+        """(client CPU µs, messages) at the offered rate."""
+        return self._pairs(mode, "latency", lambda b: (b.client_cpu_us, b.messages))
+
+    def _of(self, mode: str, phase: str) -> Iterable[Sample]:
+        return (
+            s
+            for s in self.samples
+            if s.mode == mode and s.phase == phase and NEVER not in (s.opened_us, s.accepted_us)
+        )
+
+    def _pairs(
+        self, mode: str, instrument: str, pair: Callable[[Block], tuple[float, float]]
+    ) -> Rounds:
+        rounds: dict[int, list[Array]] = defaultdict(list)
+        for block in self.blocks:
+            if (block.mode, block.instrument) == (mode, instrument):
+                rounds[block.round].append(np.array([pair(block)], dtype=np.float64))
+        return list(rounds.values())
+
+
+def _cut(samples: Iterable[Sample], value_us: Callable[[Sample], int]) -> Rounds:
+    rounds: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        block = rounds[sample.round][sample.planned_us // _BLOCK_US]
+        block.append(value_us(sample) / 1000)
+    return [[np.array(block) for block in blocks.values()] for blocks in rounds.values()]
+
+
+MEASURES: dict[str, tuple[Callable[[Raw, str], Rounds], Statistic]] = {
+    "latency_ms.p50": (Raw.latency, stats.percentile(50)),
+    "latency_ms.p99": (Raw.latency, stats.percentile(99)),
+    "accepted_ms.p50": (Raw.accepted, stats.percentile(50)),
+    "accepted_ms.p99": (Raw.accepted, stats.percentile(99)),
+    "first_message_ms.p50": (Raw.first, stats.percentile(50)),
+    "throughput.messages_per_second": (Raw.rate, stats.quotient),
+    "throughput.relay_cpu_us_per_message": (Raw.saturated_cpu, stats.quotient),
+    "server_cpu_us_per_message": (Raw.server_cpu, stats.quotient),
+    "client_cpu_us_per_message": (Raw.client_cpu, stats.quotient),
+}
+
+
+def flat(rounds: Rounds) -> Array:
+    """All values of all rounds."""
+    blocks = [block for one in rounds for block in one]
+    return np.concatenate(blocks) if blocks else np.array([])
+
+
+def ratios(raw: Raw, mode: str, base: str, *, seed: int) -> dict[str, Interval]:
+    """Every measure of ``mode`` over ``base``, both from the same run."""
+    return {
+        name: stats.ratio(rounds(raw, mode), rounds(raw, base), statistic, seed=seed, paired=True)
+        for name, (rounds, statistic) in MEASURES.items()
+    }
+
+
+def changes(new: Raw, old: Raw, mode: str, *, seed: int) -> dict[str, Interval]:
+    """Every measure of ``mode`` in one run over the same in another."""
+    return {
+        name: stats.ratio(rounds(new, mode), rounds(old, mode), statistic, seed=seed, paired=False)
+        for name, (rounds, statistic) in MEASURES.items()
+    }

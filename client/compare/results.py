@@ -1,0 +1,260 @@
+"""``results.json``: its shape as structs, from which the shipped JSON Schema is generated.
+
+What may live here: the structs, reading and writing, the schema. What may not: computing any
+number. ``None`` always means *not measured*, never zero. Times are milliseconds unless the name
+says otherwise, sizes bytes, rates per second.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from crypto_modes.errors import BadArgument
+
+SCHEMA = "louver.compare/1"
+FILE = "results.json"
+SCHEMA_FILE = "results.schema.json"
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every part: a misspelt field is an error, not a silent nothing."""
+
+
+class Summary(_Part, frozen=True, kw_only=True):
+    """A distribution of ``count`` samples."""
+
+    count: int
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+
+
+class Interval(_Part, frozen=True, kw_only=True):
+    """A ratio with its 95 % interval; no bounds where one measurement cannot give them."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Lag(_Part, frozen=True, kw_only=True):
+    """How late the generator sent, and the bound beyond which a round is invalid."""
+
+    p50: float
+    p99: float
+    max: float
+    bound: float
+
+
+class Round(_Part, frozen=True, kw_only=True):
+    """One round of one mode, in the ``order`` in which it ran.
+
+    ``generator_cpu`` is how many cores the load processes used.
+    """
+
+    mode: str
+    round: int
+    order: int
+    offered_per_s: float
+    achieved_per_s: float
+    lag_ms: Lag
+    generator_cpu: float
+    valid: bool
+
+
+class Throughput(_Part, frozen=True, kw_only=True):
+    """Saturation: durable messages, with ``connections`` senders of ``window`` in flight each.
+
+    ``per_core_second`` is messages per second of relay CPU; ``relay_cores`` and
+    ``generator_cores`` tell which side was the bottleneck.
+    """
+
+    messages_per_second: float
+    per_core_second: float
+    relay_cores: float
+    generator_cores: float
+    relay_cpu_us_per_message: float
+    connections: int
+    window: int
+    frame_bytes: float
+
+
+class Span(_Part, frozen=True, kw_only=True):
+    """Two quantiles of a time."""
+
+    p50: float
+    p99: float
+
+
+class Access(_Part, frozen=True, kw_only=True):
+    """One path of the moderation drill. ``measured`` False: the other fields are None.
+
+    ``readable``, ``verifiable`` and ``logged`` are fractions of the labelled messages;
+    ``over_collection`` is bytes disclosed per byte needed.
+    """
+
+    measured: bool
+    labelled: int | None = None
+    readable: float | None = None
+    verifiable: float | None = None
+    time_to_evidence_ms: Span | None = None
+    over_collection: float | None = None
+    forged_submitted: int | None = None
+    forged_accepted: int | None = None
+    logged: float | None = None
+    note: str = ""
+
+
+class Exposure(_Part, frozen=True, kw_only=True):
+    """What one adversary's real artefacts gave away: canaries planted and recovered.
+
+    ``declared`` is the mode's own table; ``ok`` is whether the measurement agrees with it.
+    ``forms`` counts the encodings in which canaries were found.
+    """
+
+    declared: bool
+    measured: bool
+    planted: int | None = None
+    recovered: int | None = None
+    searched_bytes: int | None = None
+    ok: bool | None = None
+    forms: dict[str, int] = {}
+    note: str = ""
+
+
+class ModeResult(_Part, frozen=True, kw_only=True):
+    """Everything measured of one mode."""
+
+    words: str
+    latency_ms: Summary
+    accepted_ms: Summary
+    first_message_ms: Summary
+    first_message_wire_bytes: float
+    throughput: Throughput
+    server_cpu_us_per_message: float
+    client_cpu_us_per_message: float
+    wire_bytes_per_message: float
+    stored_bytes_per_message: float
+    relay_memory_bytes: int
+    tls: str
+    delivered: int
+    lost: int
+    duplicated: int
+    reordered: int
+    altered: int
+    moderation: dict[Literal["scan", "user_report", "legal_request", "insider"], Access]
+    exposure: dict[str, Exposure]
+
+
+class Machine(_Part, frozen=True, kw_only=True):
+    """Where it ran."""
+
+    cpu: str
+    cores: int
+    memory: int
+    kernel: str
+    python: str
+    openssl: str
+    sqlite: str
+    loop: str
+
+
+class TraceInfo(_Part, frozen=True, kw_only=True):
+    """The traffic; ``sha256`` is of the trace file, which every mode got."""
+
+    name: str
+    sha256: str
+    messages: int
+    users: int
+    conversations: int
+    labelled: int
+    canaries: int
+
+
+class Threshold(_Part, frozen=True, kw_only=True):
+    """A ``--threshold`` and what became of it."""
+
+    text: str
+    value: float | None
+    crossed: bool
+
+
+class Results(_Part, frozen=True, kw_only=True):
+    """The whole file. ``problems`` are sentences; any of them makes the exit code non-zero."""
+
+    schema: Literal["louver.compare/1"]
+    created: str
+    version: str
+    argv: list[str]
+    seed: int
+    seconds: float
+    machine: Machine
+    trace: TraceInfo
+    rounds: list[Round]
+    modes: dict[str, ModeResult]
+    ratios: dict[str, dict[str, Interval]]
+    thresholds: list[Threshold] = []
+    problems: list[str] = []
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of ``Results``, as shipped in ``results.schema.json``."""
+    schema = msgspec.json.schema(Results)
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:louver:schema:{SCHEMA}",
+        "title": "The results of louver compare",
+    }
+    return {**head, **schema}
+
+
+def shipped_schema() -> dict[str, Any]:
+    """The schema file beside this module."""
+    text = files("client.compare").joinpath(SCHEMA_FILE).read_bytes()
+    return msgspec.json.decode(text, type=dict[str, Any])
+
+
+def encode(results: Results) -> bytes:
+    """Pretty JSON, validated by decoding it again through the structs."""
+    raw = msgspec.json.encode(results)
+    msgspec.json.decode(raw, type=Results)
+    return msgspec.json.format(raw, indent=2) + b"\n"
+
+
+def read(directory: Path) -> Results:
+    """The results in ``directory``.
+
+    Raises:
+        BadArgument: there are none, or they do not follow the schema.
+    """
+    path = directory / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Results)
+    except OSError as error:
+        raise BadArgument(f"no results in {directory}: {error.strerror}") from None
+    except msgspec.MsgspecError as error:
+        raise BadArgument(f"{path} does not follow {SCHEMA}: {error}") from None
+
+
+def lookup(results: Results, path: str) -> float | None:
+    """The number at a dotted path below ``modes``, such as ``e2ee.latency_ms.p99``.
+
+    Raises:
+        BadArgument: nothing, or no number, is there.
+    """
+    here: Any = msgspec.to_builtins(results.modes)
+    for step in path.split("."):
+        if not isinstance(here, dict) or step not in here:
+            known = ", ".join(here) if isinstance(here, dict) else "nothing below a number"
+            raise BadArgument(f"no {step!r} in {path!r}; there is: {known}")
+        here = here[step]
+    if here is not None and not isinstance(here, int | float):
+        raise BadArgument(f"{path!r} names a group; it holds: {', '.join(here)}")
+    return here
