@@ -54,13 +54,14 @@ KeyNeed = NeedDataKey | NeedWrappedKey
 class _Entry:
     """An unwrapped data key; without a repr, so that no log line or traceback shows it.
 
-    ``unwrapped`` and ``due`` are monotonic milliseconds.
+    ``unwrapped`` and ``due`` are monotonic, ``ending`` is wall time.
     """
 
     stored: WrappedKey
     key: bytes
     unwrapped: int
     due: int
+    ending: int
     records: int = 0
 
 
@@ -109,11 +110,8 @@ class DataKeyCache:
             entry = self._writing.get(need)
             if entry is None or self._monotonic() >= entry.due:
                 raise Need(need)
-            used = _used(entry.stored, entry.records, now)
-            if used >= OVER:
-                raise Need(need)
-            if used >= ENDING and len(self._ending) < AHEAD:
-                self._ending[need] = None
+            if now >= entry.ending or entry.records >= ENDING * EPOCH_RECORDS:
+                self._end(entry, need, now)
             entry.records += 1
             self._entries.move_to_end(entry.stored.dek_id)
             return entry.stored.dek_id, entry.key
@@ -126,6 +124,12 @@ class DataKeyCache:
                 raise Need(NeedWrappedKey(dek_id))
             self._entries.move_to_end(dek_id)
             return entry.key
+
+    def _end(self, entry: _Entry, need: NeedDataKey, now: int) -> None:
+        if _used(entry.stored, entry.records, now) >= OVER:
+            raise Need(need)
+        if len(self._ending) < AHEAD:
+            self._ending[need] = None
 
     async def supply(self, need: KeyNeed) -> None:
         """Fetch or make the key that ``need`` names. All who need one key wait for one flight.
@@ -256,7 +260,8 @@ class DataKeyCache:
             now = self._monotonic()
             entry = self._entries.get(stored.dek_id)
             if entry is None:
-                entry = self._entries[stored.dek_id] = _Entry(stored, key, now, now + SOFT)
+                ending = stored.created + int(ENDING * EPOCH_TIME)
+                entry = self._entries[stored.dek_id] = _Entry(stored, key, now, now, ending)
             entry.unwrapped, entry.due = now, now + SOFT
             if need is not None:
                 self._writing[need] = entry

@@ -1,0 +1,91 @@
+"""Keys for tests: stores, keyrings and clocks that live in memory and can be made to fail."""
+
+from __future__ import annotations
+
+import os
+
+from crypto_modes.contract import Need, NeedDataKey, NeedFrankingKey, NeedWrappedKey
+from crypto_modes.errors import CannotOpen, KeyServiceUnavailable, StoreUnavailable
+from server.store import WrappedKey
+
+
+class Clock:
+    """Milliseconds that pass only when told."""
+
+    def __init__(self, now: int = 1_790_000_000_000) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class MemoryKeys:
+    """The data-key part of a store. ``full`` refuses writes, ``order`` is what happened."""
+
+    def __init__(self) -> None:
+        self.deployment = b"deployment-0001!"
+        self.rows: list[WrappedKey] = []
+        self.full = False
+        self.order: list[str] = []
+
+    async def put_data_key(self, key: WrappedKey) -> None:
+        if self.full:
+            raise StoreUnavailable("the disk is full")
+        self.rows.append(key)
+        self.order.append("stored")
+
+    async def data_key(self, dek_id: bytes) -> WrappedKey | None:
+        return next((row for row in self.rows if row.dek_id == dek_id), None)
+
+    async def newest_data_key(self, conversation: bytes, sender: bytes) -> WrappedKey | None:
+        mine = [
+            row for row in self.rows if (row.conversation, row.sender) == (conversation, sender)
+        ]
+        return max(mine, key=lambda row: row.epoch, default=None)
+
+
+class MemoryKeyring:
+    """A keyring that keeps its keys in a dictionary; ``away`` makes it unreachable."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.calls = 0
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+
+    async def generate(self, context: bytes) -> tuple[bytes, bytes]:
+        key = os.urandom(32)
+        return key, await self.wrap(key, context)
+
+    async def wrap(self, key: bytes, context: bytes) -> bytes:
+        self._answer()
+        wrapped = os.urandom(16)
+        self._known[wrapped] = key, context
+        return wrapped
+
+    async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        self._answer()
+        key, bound = self._known[wrapped]
+        if bound != context:
+            raise CannotOpen
+        return key
+
+    async def close(self) -> None:
+        self._known.clear()
+
+    def _answer(self) -> None:
+        self.calls += 1
+        if self.away:
+            raise KeyServiceUnavailable("the test's keyring is away")
+
+
+class NoFrankingKeys:
+    """Franking keys of a relay that never loaded any."""
+
+    def find(self, month: int) -> bytes:
+        raise Need(NeedFrankingKey(month))
+
+
+def key_need(need: Need) -> NeedDataKey | NeedWrappedKey:
+    """What a ``Need`` for a data key wants."""
+    assert isinstance(need.what, NeedDataKey | NeedWrappedKey)
+    return need.what
