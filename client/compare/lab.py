@@ -1,0 +1,227 @@
+"""The laboratory: real ``louverd`` processes on the loopback, each with data of its own.
+
+What may live here: certificates, the settings file, starting, waiting for readiness, running an
+operator's command, stopping. What may not: sending messages or reading results.
+
+The relay runs as anybody would run it: TLS from a throw-away CA, SQLite on disk with
+``synchronous=FULL``. Only rate limits are lifted, since here one address is a whole city.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.compare.issuer import ISSUER, Issuer
+from crypto_modes.errors import ConnectionLost
+
+START_SECONDS = 20.0
+STOP_SECONDS = 20.0
+COMMAND_SECONDS = 120.0
+_MANY = 1_000_000
+_LIFTED = {
+    **{f"{who}_rate": float(_MANY) for who in ("device", "account", "address", "lookup", "login")},
+    **{f"{who}_burst": _MANY for who in ("device", "account", "address", "lookup", "login")},
+    "connections_per_address": _MANY,
+}
+
+
+class LabFailure(ConnectionLost):
+    """A relay did not start, answer or stop; the message ends with its last log lines."""
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A running relay. ``home`` holds its settings, data and log."""
+
+    mode: str
+    home: Path
+    port: int
+    pid: int
+    certificates: Path
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"wss://127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        """Everything it printed."""
+        return self.home / "relay.log"
+
+    @property
+    def config(self) -> Path:
+        """Its settings file."""
+        return self.home / "louver.toml"
+
+
+class Lab:
+    """Certificates and an identity provider, shared by the relays of one comparison."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.certificates = directory / "certificates"
+        directory.mkdir(parents=True, exist_ok=True)
+        self.issuer = Issuer(directory / "jwks.json")
+
+    async def prepare(self) -> None:
+        """Make the throw-away CA. Raises ``LabFailure``."""
+        await louverd("certs", "dev", "--dir", str(self.certificates))
+
+    def trust(self) -> ssl.SSLContext:
+        """A client's TLS context that trusts the CA, and nothing else."""
+        return trust(self.certificates)
+
+    @asynccontextmanager
+    async def relay(self, mode: str, name: str, *, level: str = "info") -> AsyncIterator[Relay]:
+        """A relay whose new conversations are in ``mode``, ready, and stopped at the end.
+
+        Raises ``LabFailure`` where it does not come up within 20 s.
+        """
+        home = self.directory / name
+        home.mkdir()
+        port, internal = free_ports(2)
+        config = home / "louver.toml"
+        config.write_text(self._settings(mode, home, port, internal, level))
+        with (home / "relay.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "server", "serve", "--config", str(config)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+            )
+        try:
+            await _ready(process, internal, home / "relay.log")
+            yield Relay(mode, home, port, process.pid, self.certificates)
+        finally:
+            await _stop(process)
+
+    def _settings(self, mode: str, home: Path, port: int, internal: int, level: str) -> str:
+        certificates = self.certificates
+        sections: dict[str, dict[str, object]] = {
+            "": {"mode": mode, "data": str(home / "data")},
+            "listen": {
+                "port": port,
+                "certificate": str(certificates / "relay.pem"),
+                "key": str(certificates / "relay.key"),
+            },
+            "internal": {"port": internal},
+            "store": {"durability": "full"},
+            "accounts": {
+                "registration": "external",
+                "jwks": str(self.issuer.jwks),
+                "issuer": ISSUER,
+            },
+            "limits": dict(_LIFTED),
+            "log": {"level": level, "format": "json"},
+        }
+        return "".join(_section(name, keys) for name, keys in sections.items())
+
+
+def trust(certificates: Path) -> ssl.SSLContext:
+    """A client's TLS context that trusts the CA in this directory, and nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(certificates / "ca.pem")
+    return context
+
+
+def environment() -> dict[str, str]:
+    """This environment without settings of a relay, which would override the lab's file."""
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith("LOUVER_")}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+async def louverd(*arguments: str, accept: Sequence[int] = (0,)) -> bytes:
+    """Run an operator's command to its end and give its output.
+
+    Raises ``LabFailure`` for an exit code that is not in ``accept``, with what it complained.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "server", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS):
+            output, complaint = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        raise LabFailure(f"louverd {arguments[0]} took over {COMMAND_SECONDS:.0f} s") from None
+    if process.returncode not in accept:
+        raise LabFailure(f"louverd {' '.join(arguments)} failed: {_tail(complaint)}")
+    return output
+
+
+def _section(name: str, keys: dict[str, object]) -> str:
+    # JSON's strings, numbers and booleans are TOML's.
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in keys.items()]
+    return "".join([f"\n[{name}]\n" if name else "", *lines])
+
+
+async def _ready(process: asyncio.subprocess.Process, internal: int, log: Path) -> None:
+    url = f"http://127.0.0.1:{internal}/readyz"
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not await asyncio.to_thread(_answers, url):
+                if process.returncode is not None:
+                    raise LabFailure(f"the relay did not start: {_tail(log.read_bytes())}")
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise LabFailure(f"the relay is not ready: {_tail(log.read_bytes())}") from None
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  our own http address
+            return bool(answer.status == 200)
+    except OSError:  # refused, not ready (503), or too slow
+        return False
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """Ask it to drain, and insist if it does not: nothing of ours may outlive the comparison."""
+    if process.returncode is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except (TimeoutError, asyncio.CancelledError):
+        process.kill()
+        await process.wait()
+        raise
+
+
+def _tail(raw: bytes, lines: int = 8) -> str:
+    return "\n".join(raw.decode(errors="replace").strip().splitlines()[-lines:]) or "(no output)"
