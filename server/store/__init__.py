@@ -114,6 +114,10 @@ class Store(Protocol):
     async def before(self, conversation: bytes, seq: int, limit: int) -> list[Stored]:
         """The newest ``limit`` messages with a lower seq (0: from the end), ascending."""
 
+    async def scan(self, conversation: bytes, seq: int, limit: int) -> list[Stored]:
+        """For operators' tools: up to ``limit`` messages of all conversations after this place,
+        in order of (conversation, seq); start with ``(b"", 0)``."""
+
     async def parties(self, conversation: bytes) -> tuple[bytes, bytes] | None: ...
     async def heads(self, account: bytes) -> list[Head]: ...
     async def cursors(self, device: bytes) -> dict[bytes, int]: ...
