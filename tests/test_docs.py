@@ -1,0 +1,157 @@
+"""The documentation says what the code does: generated pages, declared visibility, live links."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from crypto_modes import wire
+from crypto_modes.contract import ADVERSARIES
+from crypto_modes.registry import BUILTIN
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+DECISIONS = DOCS / "decisions"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# what is generated
+
+
+def test_the_generated_pages_are_up_to_date(generate: ModuleType) -> None:
+    assert generate.differences() == []
+
+
+def test_a_changed_page_is_noticed(
+    generate: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stale = {tmp_path / path.name: text for path, text in generate.outputs().items()}
+    for path, text in stale.items():
+        path.write_text(text.replace("hello", "goodbye"))
+    monkeypatch.setattr(generate, "outputs", lambda: stale)
+    assert generate.main(["--check"]) == 1
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+
+
+def test_the_protocol_page_has_every_frame_field_and_code(generate: ModuleType) -> None:
+    page = (DOCS / "protocol.md").read_text()
+    for cls in (*generate.CLIENT, *generate.SERVER):
+        assert f"### `{generate.tag_of(cls)}`\n" in page
+        assert all(f"| `{field}` |" in page for field in cls.__struct_fields__)
+    for code, name in {**wire.CODES, **wire.CLOSES}.items():
+        assert f"| {code} | `{name}` |" in page
+    assert "{{" not in page
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref":
+                yield inner
+            else:
+                yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_every_reference_in_the_asyncapi_document_leads_somewhere() -> None:
+    document = json.loads((DOCS / "asyncapi.json").read_text())
+    found = set(references(document))
+    assert len(found) > 60
+    for reference in found:
+        place: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            place = place[part]
+
+
+def test_every_request_says_how_it_is_answered(generate: ModuleType) -> None:
+    asking = [cls for cls in generate.CLIENT if "ref" in cls.__struct_fields__]
+    assert [cls.__name__ for cls in asking if len(generate.answers(cls)) != 1] == []
+
+
+# who can read
+
+
+def table_with(header: str, text: str) -> list[list[str]]:
+    """The rows of the Markdown table whose first header cell is ``header``, header included."""
+    lines = iter(text.splitlines())
+    first = next(line for line in lines if line.startswith(f"| {header} |"))
+    rows = [first]
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append(line)
+    return [[cell.strip().strip("`") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_threat_model_declares_what_the_code_declares() -> None:
+    header, _, *rows = table_with("adversary", (DOCS / "threat-model.md").read_text())
+    assert [row[0] for row in rows] == list(ADVERSARIES)
+    assert set(header[2:]) == {mode.name for mode in BUILTIN}
+    for mode in BUILTIN:
+        column = header.index(mode.name)
+        written = {row[0]: row[column] == "yes" for row in rows}
+        assert {row[column] for row in rows} <= {"yes", "no"}
+        assert written == dict(mode.visibility), mode.name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/threat-model.md"])
+def test_the_modes_are_said_in_their_own_words(page: str) -> None:
+    _, _, *rows = table_with("mode", (ROOT / page).read_text())
+    written = {row[0]: row[1] for row in rows}
+    assert written == {mode.name: mode.words for mode in BUILTIN}
+
+
+# pages
+
+
+def links(page: Path) -> list[str]:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings]
+            assert anchor in slugs, link
+
+
+def test_decisions_are_numbered_complete_and_listed() -> None:
+    records = sorted(DECISIONS.glob("[0-9]*.md"))
+    assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
+    index = (DECISIONS / "README.md").read_text()
+    for record in records:
+        headings = re.findall(r"^## (.+)$", record.read_text(), re.MULTILINE)
+        assert headings == ["Context", "Decision", "Evidence", "Consequences"], record.name
+        assert f"({record.name})" in index
+
+
+def test_the_readme_shows_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "./louver compare" in readme
+    assert "./louver test" in readme
