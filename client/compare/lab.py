@@ -195,10 +195,10 @@ async def _ready(process: asyncio.subprocess.Process, internal: int, log: Path) 
         async with asyncio.timeout(START_SECONDS):
             while not await asyncio.to_thread(_answers, url):
                 if process.returncode is not None:
-                    raise LabFailure(f"the relay did not start: {_tail(log.read_bytes())}")
+                    raise LabFailure(f"the relay did not start: {_last_words(log)}")
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise LabFailure(f"the relay is not ready: {_tail(log.read_bytes())}") from None
+        raise LabFailure(f"the relay is not ready: {_last_words(log)}") from None
 
 
 def _answers(url: str) -> bool:
@@ -221,6 +221,10 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         process.kill()
         await process.wait()
         raise
+
+
+def _last_words(log: Path) -> str:
+    return _tail(log.read_bytes())
 
 
 def _tail(raw: bytes, lines: int = 8) -> str:

@@ -1,0 +1,285 @@
+"""The report's contents as plain values: what each part of the page says.
+
+What may live here: choosing and wording. What may not: HTML (``templates``), drawing
+(``plots``), files (``report``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from client.compare import words
+from client.compare.results import Access, Exposure, Results
+from client.compare.words import interval, number, percent
+
+Part = dict[str, Any]
+Path = Literal["scan", "user_report", "legal_request", "insider"]
+_SUMMARY = ("p50", "p90", "p95", "p99", "p999", "max")
+_SLATS = {"tls": 0, "at_rest": 1, "e2ee": 2}
+_PATHS: dict[Path, tuple[str, str]] = {
+    "insider": (
+        "The operator on their own",
+        (
+            "An operator with the relay's files and keys asks for every labelled message, without "
+            "anybody having reported it."
+        ),
+    ),
+    "user_report": (
+        "A user's report",
+        (
+            "Recipients report the labelled messages. Verified means that the relay can say for "
+            "sure who sent exactly this text; forgeries are reports altered in one place."
+        ),
+    ),
+    "scan": ("Scanning", ""),
+    "legal_request": ("A legal request", ""),
+}
+_MEASURED_HEADS = (
+    "readable", "verified", "time to evidence, p50 / p99", "bytes disclosed per byte needed",
+    "forged accepted",
+)  # fmt: skip
+
+
+def page(results: Results) -> Part:
+    """Everything the template needs."""
+    modes = [_mode(results, name, place) for place, name in enumerate(results.modes, start=1)]
+    return {
+        "sentence": words.sentence(results),
+        "method": _method(results),
+        "problems": results.problems,
+        "modes": modes,
+        "facts": _facts(results),
+        "latency": _latency(results),
+        "ratios": _ratios(results),
+        "throughput": _throughput(results),
+        "cpu": _cpu(results),
+        "canaries": results.trace.canaries,
+        "exposure": _exposure(results),
+        "exposure_table": _exposure_table(results),
+        "drill_text": _drill_text(results),
+        "drill": _drill(results, modes),
+        "reading": words.READING,
+        "missing": words.MISSING,
+        "command": " ".join(["./louver compare", *results.argv]),
+        "details": _details(results),
+        "rounds_table": _rounds(results),
+        "footer": f"louver {results.version} · {results.schema} · rendered from the raw samples "
+        "beside this file; no script, no network.",
+    }
+
+
+def _mode(results: Results, name: str, place: int) -> Part:
+    mode = results.modes[name]
+    proof, forgeries = words.proof(mode.moderation["user_report"])
+    return {
+        "name": name,
+        "place": (place - 1) % 6 + 1,
+        "slats": _SLATS.get(name, 1),
+        "p50": number(mode.latency_ms.p50),
+        "p99": number(mode.latency_ms.p99),
+        "per_core": number(mode.throughput.per_core_second),
+        "stored": number(mode.stored_bytes_per_message),
+        "words": f"{mode.words}.",
+        "readers": f"Measured: {words.who_can_read(mode)}.",
+        "proof": proof,
+        "forgeries": forgeries,
+    }
+
+
+def _method(results: Results) -> str:
+    rates = {f"{r.offered_per_s:.0f}" for r in results.rounds}
+    return (
+        "Latency counts from the planned time of sending, so nothing hides a stall. The same "
+        f"{results.trace.messages:,} messages went through real relays over TLS, with SQLite on "
+        f"disk and a flush before every acknowledgement, at {' and '.join(sorted(rates))} a second."
+    )
+
+
+def _facts(results: Results) -> list[str]:
+    machine = results.machine
+    checks = ("lost", "duplicated", "reordered", "altered")
+    bad = sum(getattr(mode, check) for mode in results.modes.values() for check in checks)
+    delivered = sum(mode.delivered for mode in results.modes.values())
+    verdict = "none lost, doubled, out of order or altered" if not bad else f"{bad} went wrong"
+    return [
+        f"{machine.cpu}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB",
+        f"{machine.kernel} · Python {machine.python} · {machine.loop}",
+        results.created.replace("T", " ").replace("Z", " UTC"),
+        f"{delivered:,} messages checked: {verdict}",
+    ]
+
+
+def _latency(results: Results) -> Part:
+    said = [
+        f"{name}: half within {number(m.latency_ms.p50)} ms, 99 % within "
+        f"{number(m.latency_ms.p99)} ms"
+        for name, m in results.modes.items()
+    ]
+    rows = []
+    for name, mode in results.modes.items():
+        for what, got in (
+            ("opened", mode.latency_ms),
+            ("durable", mode.accepted_ms),
+            ("first message", mode.first_message_ms),
+        ):
+            cells = [number(getattr(got, field)) for field in _SUMMARY]
+            rows.append([f"{name}, {what}", f"{got.count:,}", *cells])
+    heads = ["milliseconds", "count", "p50", "p90", "p95", "p99", "p99.9", "max"]
+    return {"text": "; ".join(said) + ".", "table": {"heads": heads, "rows": rows}}
+
+
+def _ratios(results: Results) -> Part:
+    base = next(iter(results.modes))
+    said = []
+    for pair, ratios in results.ratios.items():
+        got = ratios.get("server_cpu_us_per_message")
+        if got:
+            said.append(f"{pair.split('/')[0]} costs the relay {interval(got)} times {base}'s CPU")
+    names = sorted({name for ratios in results.ratios.values() for name in ratios})
+    rows = [
+        [n, *(interval(r[n]) if n in r else "–" for r in results.ratios.values())] for n in names
+    ]
+    text = "; ".join(said) + "." if said else f"Only {base} was measured: no ratios."
+    return {"text": text, "table": {"heads": ["measure", *results.ratios], "rows": rows}}
+
+
+def _throughput(results: Results) -> Part:
+    said, rows = [], []
+    for name, mode in results.modes.items():
+        got = mode.throughput
+        said.append(f"{name} {number(got.per_core_second)}")
+        rows.append([
+            name, number(got.per_core_second), number(got.messages_per_second),
+            f"{got.relay_cores:.2f}", f"{got.generator_cores:.2f}",
+            number(got.relay_cpu_us_per_message), number(got.frame_bytes),
+            f"{got.connections} × {got.window}",
+        ])  # fmt: skip
+    heads = ["mode", "msg/s per core", "msg/s reached", "relay cores", "generator cores",
+             "relay µs/msg", "bytes per send", "in flight"]  # fmt: skip
+    text = "Durable messages per second of relay CPU: " + ", ".join(said) + "."
+    return {"text": text, "table": {"heads": heads, "rows": rows}}
+
+
+def _cpu(results: Results) -> Part:
+    said, rows = [], []
+    for name, mode in results.modes.items():
+        server, client = mode.server_cpu_us_per_message, mode.client_cpu_us_per_message
+        said.append(f"{name}: {number(server)} µs at the relay, {number(client)} µs at the clients")
+        sizes = (mode.wire_bytes_per_message, mode.stored_bytes_per_message)
+        first = (mode.first_message_ms.p50, mode.first_message_wire_bytes)
+        rows.append([name, *map(number, (server, client, *sizes, *first))])
+    heads = ["mode", "relay µs", "clients µs", "wire bytes", "stored bytes",
+             "first message ms", "first message wire bytes"]  # fmt: skip
+    text = "At the offered rate, where fewer messages share a flush. " + "; ".join(said) + "."
+    return {"text": text, "table": {"heads": heads, "rows": rows}}
+
+
+def _exposure(results: Results) -> list[Part]:
+    rows: list[Part] = []
+    for who in next(iter(results.modes.values())).exposure:
+        name, what = words.ADVERSARY.get(who, (who, ""))
+        cells = [_cell(mode.exposure[who]) for mode in results.modes.values()]
+        rows.append({"name": name, "what": what, "cells": cells})
+    rows.sort(key=lambda row: all(cell["style"] == "none" for cell in row["cells"]))
+    return rows
+
+
+def _cell(got: Exposure) -> Part:
+    if not got.measured or got.recovered is None or not got.planted:
+        said = "declared: can read" if got.declared else "declared: cannot"
+        return {"style": "none", "share": 0, "number": "–", "word": said}
+    share = got.recovered / got.planted
+    style = "seen" if got.recovered else "hidden"
+    word = "could read" if got.recovered else "could not"
+    if got.ok is False:
+        style, word = f"{style} wrong", f"{word}; declared otherwise"
+    return {
+        "style": style,
+        "share": round(share, 3),
+        "number": f"{got.recovered} / {got.planted}",
+        "word": word,
+    }
+
+
+def _exposure_table(results: Results) -> Part:
+    rows = []
+    for name, mode in results.modes.items():
+        for who, got in mode.exposure.items():
+            if not got.measured:
+                rows.append([f"{name}, {who}", str(got.declared), words.NOT_MEASURED, "", got.note])
+                continue
+            forms = ", ".join(f"{form} {n}" for form, n in got.forms.items()) or "none"
+            found = f"{got.recovered} / {got.planted}"
+            rows.append([f"{name}, {who}", str(got.declared), found,
+                         f"{got.searched_bytes or 0:,}", forms])  # fmt: skip
+    return {"heads": ["where", "declared", "recovered", "bytes searched", "forms"], "rows": rows}
+
+
+def _drill_text(results: Results) -> str:
+    return (
+        f"{results.trace.labelled} messages of the trace carry labels (made-up advertising, and "
+        "harmless markers that stand for severe content). This measures access, not safety."
+    )
+
+
+def _drill(results: Results, modes: list[Part]) -> list[Part]:
+    paths = []
+    for path, (title, text) in _PATHS.items():
+        found = [mode.moderation.get(path) for mode in results.modes.values()]
+        known = [access for access in found if access is not None]
+        if any(access.measured for access in known):
+            cells = [_access(access) for access in known]
+            heads = list(_MEASURED_HEADS)
+        else:
+            text = known[0].note if known else ""
+            cells = [[words.NOT_MEASURED]] * len(known)
+            heads = [""]
+        rows = [{"mode": m, "cells": c} for m, c in zip(modes, cells, strict=True)]
+        paths.append({"title": title, "text": text, "heads": heads, "rows": rows})
+    return paths
+
+
+def _access(got: Access) -> list[str]:
+    if not got.measured:
+        return [words.NOT_MEASURED, *["–"] * (len(_MEASURED_HEADS) - 1)]
+    span = got.time_to_evidence_ms
+    forged = "–"
+    if got.forged_submitted:
+        forged = f"{got.forged_accepted} of {got.forged_submitted}"
+    return [
+        percent(got.readable),
+        percent(got.verifiable),
+        f"{number(span.p50)} / {number(span.p99)} ms" if span else "–",
+        number(got.over_collection) if got.over_collection is not None else "–",
+        forged,
+    ]
+
+
+def _details(results: Results) -> list[tuple[str, str]]:
+    trace, machine = results.trace, results.machine
+    size = (
+        f"{trace.name}: {trace.messages:,} messages, {trace.users} users, "
+        f"{trace.conversations} conversations, {trace.labelled} labelled"
+    )
+    negotiated = sorted({mode.tls for mode in results.modes.values()})
+    return [
+        ("Trace", size),
+        ("SHA-256", trace.sha256),
+        ("Seed", str(results.seed)),
+        ("TLS negotiated", "; ".join(negotiated)),
+        ("Libraries", f"{machine.openssl}; SQLite {machine.sqlite}"),
+        ("Duration", f"{results.seconds:.0f} s"),
+        *(("Threshold", words.threshold(threshold)) for threshold in results.thresholds),
+    ]
+
+
+def _rounds(results: Results) -> Part:
+    rows = [
+        [str(r.order + 1), r.mode, f"{r.offered_per_s:.1f}", f"{r.achieved_per_s:.1f}",
+         f"{r.lag_ms.p50:.2f} / {r.lag_ms.p99:.2f} / {r.lag_ms.max:.2f}",
+         f"{r.generator_cpu:.2f}", "yes" if r.valid else "no"]
+        for r in sorted(results.rounds, key=lambda r: r.order)
+    ]  # fmt: skip
+    heads = ["order", "mode", "offered/s", "achieved/s", "generator lag ms p50 / p99 / max",
+             "generator cores", "valid"]  # fmt: skip
+    return {"heads": heads, "rows": rows}

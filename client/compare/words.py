@@ -1,0 +1,168 @@
+"""The wording of the comparison: numbers as people read them, and the fixed explanations.
+
+What may live here: formatting and prose that page and terminal share. What may not: arithmetic
+beyond rounding, HTML.
+"""
+
+from __future__ import annotations
+
+from client.compare.results import Access, Interval, ModeResult, Results, Threshold
+
+NOT_MEASURED = "not measured"
+
+ADVERSARY = {
+    "network_tap": ("Network tap", "every byte between the clients and the relay"),
+    "database": ("Database files", "with write-ahead log and free pages"),
+    "backup": ("Backup", "an online copy of the database"),
+    "bus": ("Message bus", "what nodes tell each other"),
+    "logs": ("Logs", "all that the relay prints, at level debug"),
+    "relay_memory": ("Relay memory", "the running process"),
+    "vault_without_grant": ("Vault without a grant", "moderators with no case"),
+    "compelled_operator": ("Compelled operator", "every file, key and command of the relay"),
+    "stolen_device_past": ("Stolen device, past", "what was said before the theft"),
+    "stolen_device_future": ("Stolen device, future", "what is said after it"),
+}
+SHORT = {
+    "network_tap": "wire",
+    "database": "disk",
+    "backup": "backup",
+    "logs": "logs",
+    "relay_memory": "memory",
+    "compelled_operator": "operator",
+}
+READING = (
+    (
+        "Latency counts from the planned time of sending, not from when the generator got round to "
+        "it: a relay that stalls cannot hide the messages that had to wait."
+    ),
+    "p50 is the middle message; p99 is the one that 99 of 100 beat.",
+    (
+        "A ratio's interval is the range in which 95 of 100 repetitions would fall. If it includes "
+        "1, this run saw no difference."
+    ),
+    (
+        "Messages a second per relay core is the rate divided by the relay's CPU time, so a "
+        "generator that shares the machine does not change it much; absolute times do depend on "
+        "the machine. Compare ratios."
+    ),
+    (
+        "“Recovered” means the text was really found in the bytes that adversary holds. A declared "
+        "“cannot read” that was found, or the other way round, fails the whole run."
+    ),
+    (
+        "This measures access, not safety: that a report can be proven does not say what should "
+        "be done about it."
+    ),
+)
+MISSING = (
+    (
+        "Scanning and legal requests: they belong to the moderation vault, which this version does "
+        "not have. They are shown as not measured, never as zero."
+    ),
+    (
+        "The bus (one process has none of its own), a vault without a grant, and stolen devices: "
+        "declared in the table, not yet probed."
+    ),
+    "Networks: everything ran on the loopback of one machine, without distance or loss.",
+    "Who talks to whom, when, and how much: the relay sees that in every mode.",
+    "Attachments, groups and calls; several relays; databases other than SQLite.",
+    (
+        "A raw deflate stream without a header is only searched for in the first 64 KiB of each "
+        "input; encryption under a key that an adversary might also hold is not undone, except by "
+        "the compelled operator."
+    ),
+)
+
+
+def number(value: float) -> str:
+    """Three digits at a glance: 0.84, 3.1, 46, 12,300."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{round(value, -2 if abs(value) >= 10_000 else -1):,.0f}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{1 if abs(value) >= 10 else 2}f}"
+
+
+def interval(got: Interval) -> str:
+    """``2.6 (2.4–2.9)``, or the value alone."""
+    if got.low is None or got.high is None:
+        return f"{got.value:.3g}"
+    return f"{got.value:.3g} ({got.low:.3g}–{got.high:.3g})"
+
+
+def percent(share: float | None) -> str:
+    """``100 %``; a dash where there is nothing to divide."""
+    if share is None:
+        return "–"
+    # Never round 299 of 300 up to all, nor one of 300 down to none.
+    rounded = round(100 * share, 1)
+    if share < 1 and rounded == 100:
+        return "> 99.9 %"
+    return f"{rounded:g} %"
+
+
+def threshold(got: Threshold) -> str:
+    """What became of a threshold."""
+    value = NOT_MEASURED if got.value is None else number(got.value)
+    return f"{got.text}: {'crossed' if got.crossed else 'held'}, measured {value}"
+
+
+def sentence(results: Results) -> str:
+    """The one sentence that the measurement supports."""
+    modes = list(results.modes)
+    last, base = modes[-1], modes[0]
+    closed = [name for name, mode in results.modes.items() if not readers(mode)]
+    if last == base:
+        return f"A message in {base} takes {_ms(results, base)} at the median."
+    got = results.ratios[f"{last}/{base}"]["latency_ms.p50"]
+    low = "" if got.low is None else f" (95 % interval {got.low:.2g}–{got.high:.2g})"
+    if got.low is not None and got.high is not None and got.low <= 1 <= got.high:
+        speed = f"Between {last} and {base} this run saw no difference in latency"
+    else:
+        speed = f"A message in {last} takes {got.value:.2g} times as long as in {base}{low}"
+    times = f"{_ms(results, last)} against {_ms(results, base)} at the median"
+    return f"{speed}, {times}; {_closed(closed, modes)}."
+
+
+def _closed(closed: list[str], modes: list[str]) -> str:
+    """Who kept everybody out."""
+    if not closed:
+        return "in every mode somebody on the relay's side could read"
+    if len(closed) == len(modes):
+        return "nobody who was measured could read in any of the modes"
+    verb = "is the only mode in which" if len(closed) == 1 else "are the modes in which"
+    return f"{' and '.join(closed)} {verb} nothing the operator holds could be read"
+
+
+def _ms(results: Results, mode: str) -> str:
+    return f"{number(results.modes[mode].latency_ms.p50)} ms"
+
+
+def readers(mode: ModeResult) -> list[str]:
+    """The adversaries who were measured to read."""
+    return [who for who, got in mode.exposure.items() if got.recovered]
+
+
+def who_can_read(mode: ModeResult) -> str:
+    """The measured sentence: where canaries were found and where not."""
+    seen = [SHORT.get(who, who) for who in readers(mode)]
+    kept = [
+        SHORT.get(w, w) for w, got in mode.exposure.items() if got.measured and not got.recovered
+    ]
+    parts = []
+    if seen:
+        parts.append(f"found in: {', '.join(seen)}")
+    if kept:
+        parts.append(f"not in: {', '.join(kept)}")
+    return "; ".join(parts) or NOT_MEASURED
+
+
+def proof(access: Access) -> tuple[str, str]:
+    """Whether a user's report can be proven, and how forgeries fared."""
+    if not access.measured or access.verifiable is None:
+        return NOT_MEASURED, access.note
+    verdict = "Yes" if access.verifiable == 1 else "No" if access.verifiable == 0 else "Partly"
+    proven = f"{verdict}: {percent(access.verifiable)} of reported messages"
+    if not access.forged_submitted:
+        return proven, access.note
+    return proven, f"{access.forged_accepted} of {access.forged_submitted} forgeries accepted"
