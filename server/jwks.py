@@ -24,6 +24,8 @@ from crypto_modes.errors import BadConfig, TokenExpired, Unauthorized, Unavailab
 if TYPE_CHECKING:
     from jwt import PyJWK
 
+    from server.settings_tree import Accounts
+
 SIZE_LIMIT = 256 * 1024
 KEYS_LIMIT = 100
 TOKEN_LIMIT = 3072
@@ -123,6 +125,13 @@ class Jwks:
             # An unreachable provider cannot withdraw a key: trust it no longer than a day.
             if self._now() - self._read > KEEP_UNREACHABLE:
                 self._keys = {}
+
+
+def jwks_from(accounts: Accounts) -> Jwks | None:
+    """What the settings ask for; None without an identity provider."""
+    if not accounts.jwks:
+        return None
+    return Jwks(source(accounts.jwks), issuer=accounts.issuer, audience=accounts.audience)
 
 
 def source(where: str, context: ssl.SSLContext | None = None) -> Callable[[], bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from itertools import accumulate
 from typing import get_args
 
@@ -28,6 +29,8 @@ from server import logs
 
 # Seconds, five per decade from 10 us to 100 s, so that every percentile is within 26 %.
 BOUNDS = tuple(round(10 ** (step / 5) * 1e-5, 10) for step in range(36))
+# RFC 6455, 7.4.1; our own; and the statuses of refused handshakes.
+_CLOSES = frozenset({*range(1000, 1016), *wire.CLOSES, *(status.value for status in HTTPStatus)})
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FRAME_TYPES = tuple(str(frame.__struct_config__.tag) for frame in get_args(wire.ClientFrame))
 _LABELS = (*map(str, BOUNDS), "+Inf")
@@ -108,7 +111,12 @@ class Metrics(Collector):
         yield _counts("frames", "Frames received", "type", self.frames)
         errors = {wire.CODES[code]: count for code, count in self.errors.items()}
         yield _counts("errors", "Requests refused", "name", errors)
-        yield _counts("closes", "Connections closed by either end", "code", self._by_close())
+        yield _counts(
+            "closes",
+            "Connections closed, or refused with a status of HTTP",
+            "code",
+            self._by_close(),
+        )
         yield _total("duplicates", "Messages sent again with the same id", self.duplicates)
         yield _total("log_fields_dropped", "Log fields not on the list", logs.dropped())
         for name, (meaning, read) in self._gauges.items():
@@ -132,8 +140,7 @@ class Metrics(Collector):
         """A peer may close with any number; only the known ones get a label of their own."""
         known: Counter[str] = Counter()
         for code, count in self.closes.items():
-            standard = 1000 <= code <= 1015
-            known[str(code) if code in wire.CLOSES or standard else "other"] += count
+            known[str(code) if code in _CLOSES else "other"] += count
         return dict(known)
 
 
