@@ -36,8 +36,8 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
     "server.keyrings": ("crypto_modes", "server.keyrings", "server.secrets_file", "server.store"),
     "server.store": ("crypto_modes", "server.store"),
     # bytes on one side, meaning on the other, `link` between them
-    "server.gateway": ("crypto_modes", "server.gateway", "server.link", "server.outbox",
-                       "server.wheel"),
+    "server.gateway": ("crypto_modes", "server.gateway", "server.limits", "server.link",
+                       "server.outbox", "server.wheel"),
     "server.link": ("crypto_modes",),
     "server.outbox": ("crypto_modes", "server.link"),
 }  # fmt: skip
@@ -62,7 +62,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "apsw": ("client.keystore", "server.store.sqlite"),
     "argon2": ("client.keystore", "server.accounts"),
     "chitchat_dataset": ("client.compare",),
-    "cryptography": ("crypto_modes.primitives",),
+    "cryptography": ("crypto_modes.primitives", "server.certs"),
     "hdrh": ("client.compare",),
     "jinja2": ("client.compare",),
     "jwt": ("server.accounts", "server.jwks"),

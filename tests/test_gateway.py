@@ -6,7 +6,10 @@ import asyncio
 
 import pytest
 import websockets.exceptions
-from gateway_rig import (
+
+from crypto_modes import wire
+from crypto_modes.errors import FrameRefused, UnknownType
+from tests.gateway_rig import (
     BINARY,
     CLOSE,
     HELLO,
@@ -21,9 +24,6 @@ from gateway_rig import (
     request,
     running,
 )
-
-from crypto_modes import wire
-from crypto_modes.errors import FrameRefused, UnknownType
 
 pytestmark = pytest.mark.asyncio
 
@@ -85,6 +85,26 @@ async def test_too_many_malformed_frames_close_with_bad_request() -> None:
         await client.wait_closed()
         assert (client.close_code, client.close_reason) == (4501, "bad_request")
         assert len(rig.handlers[0].refusals) == 3
+
+
+async def test_a_good_frame_makes_up_for_a_bad_one() -> None:
+    async with running(malformed=2) as rig, rig.connect() as client:
+        for _ in range(5):
+            await client.send(b"\xc1")
+            await client.send(encoded(TYPING))
+        await client.send(encoded(HELLO))
+        assert await client.recv() == encoded(notice("welcome"))
+        assert len(rig.handlers[0].refusals) == 5
+
+
+async def test_one_that_sends_without_pause_leaves_the_others_their_turns() -> None:
+    async with running(None) as rig, rig.raw() as flood, rig.raw() as other:
+        flood.write(frame(BINARY, encoded(TYPING)) * 20_000)
+        await rig.handlers[0].until(lambda recorder: recorder.frames != [])
+        other.write(frame(BINARY, encoded(TYPING)))
+        await rig.handlers[1].until(lambda recorder: recorder.frames != [])
+        assert len(rig.handlers[0].frames) < 20_000
+        await rig.handlers[0].until(lambda recorder: len(recorder.frames) == 20_000)
 
 
 async def test_a_message_over_the_limit_closes_with_1009_and_is_never_handed_over() -> None:

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 import websockets.exceptions
-from gateway_rig import BINARY, HELLO, Raw, encoded, frame, notice, request, running
 
 from crypto_modes import wire
 from server.gateway import origin_line
 from server.gateway.handshake import Policy, answer
+from tests.gateway_rig import BINARY, HELLO, Raw, encoded, frame, notice, request, running
 
 OPEN = Policy(frozenset(), secure=False)
 
@@ -243,20 +243,3 @@ async def test_a_handler_that_cannot_be_made_is_an_answer_too() -> None:
         raw.write(request())
         assert (await refused(raw)).startswith(b"HTTP/1.1 500 ")
         assert [type(error) for error in rig.notes.errors] == [ZeroDivisionError]
-
-
-@pytest.mark.parametrize(
-    ("address", "place"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("fe80::1%eth0", "fe80::"),
-        ("local", "local"),
-    ],
-)
-def test_one_ipv6_host_is_one_place(address: str, place: str) -> None:
-    from server.gateway.listener import _place
-
-    assert _place(address) == place

@@ -7,7 +7,9 @@ single bytes, so that it cannot.
 from __future__ import annotations
 
 import pytest
-from gateway_rig import (
+
+from crypto_modes import wire
+from tests.gateway_rig import (
     BINARY,
     CLOSE,
     CONT,
@@ -17,8 +19,6 @@ from gateway_rig import (
     frame,
     running,
 )
-
-from crypto_modes import wire
 
 pytestmark = pytest.mark.asyncio
 

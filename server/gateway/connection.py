@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from websockets.frames import Frame, Opcode
 
 from crypto_modes import wire
-from crypto_modes.errors import FrameRefused, UnknownType
+from crypto_modes.errors import FrameRefused
 from crypto_modes.wire.codec import Codec
 from server.gateway import handshake
 from server.gateway.inbox import Inbox
@@ -53,7 +53,7 @@ _PING = Frame(Opcode.PING, b"").serialize(mask=False)
 _ABNORMAL = 1006
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A WebSocket connection of a relay; its ``Link`` towards the session."""
 
     __slots__ = (
@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         "_number",
         "_opcode",
         "_outbox",
+        "_paused",
         "_phase",
         "_transport",
         "address",
@@ -87,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._head = b""
         self._heard = False
         self._malformed = 0
+        self._paused = False
         self._code = _ABNORMAL
         self.due = 0
         self._number = 0
@@ -104,8 +106,15 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        # One buffer for all connections: the loop hands over one read before it begins another,
+        # and what a read leaves behind is copied. So an idle connection has no read buffer.
+        return self._gateway.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        buffer = self._gateway.buffer
         self._heard = True
+        data = bytes(memoryview(buffer)[:nbytes])
         if self._phase < GREETING:
             data = self._open(data) if self._phase is OPENING else b""
             if not data:
@@ -113,6 +122,10 @@ class Connection(asyncio.Protocol):
         for message in self._inbox.feed(data):
             self._hand_over(message)
         self._answer()
+        if nbytes == len(buffer) and not self._transport.is_closing():
+            # More is waiting. libuv would read on for megabytes; let the others have their turn.
+            self._transport.pause_reading()
+            self._gateway.loop.call_soon(self._read_on)
 
     def eof_received(self) -> None:
         # Nothing can follow without a close frame. Returning None closes the transport, which
@@ -190,6 +203,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(answer.data)
         self._phase = GREETING
         self._arm(settings.hello_seconds)
+        gateway.opened(self._transport)
         gateway.observer.opened(self.address, answer.subprotocol)
         return True
 
@@ -200,12 +214,20 @@ class Connection(asyncio.Protocol):
         try:
             self._handler.received(self._codec.decode_client(message))
         except FrameRefused as error:
-            self._malformed += not isinstance(error, UnknownType)
-            self._guard(self._handler.refused, wire.ref_of(message, self._codec), error)
-            if self._malformed >= self._gateway.settings.malformed:
-                self.close(4501)
+            self._refused(message, error)
         except Exception as error:  # noqa: BLE001 - a callback of the loop may not raise
             self._failed(error)
+        else:
+            # A good frame makes up for a bad one: an unknown type now and then is a newer
+            # client, only a run of refusals is an attack.
+            if self._malformed:
+                self._malformed -= 1
+
+    def _refused(self, message: bytes, error: FrameRefused) -> None:
+        self._malformed += 1
+        self._guard(self._handler.refused, wire.ref_of(message, self._codec), error)
+        if self._malformed >= self._gateway.settings.malformed:
+            self.close(4501)
 
     def _answer(self) -> None:
         """Write what the inbox wants written, and follow it when it closes."""
@@ -251,11 +273,12 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         if self.is_open and not self._transport.is_closing():
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if self.is_open and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._paused = False
+        self._read_on()
 
     def close(self, code: int, reason: str = "") -> None:
         if self.is_open:
@@ -285,9 +308,12 @@ class Connection(asyncio.Protocol):
         self._code = code
         self._outbox.release()
         self._outbox.flush()
-        if not self._transport.is_closing():
-            self._transport.resume_reading()  # to see the peer's close frame
+        self.resume()  # to see the peer's close frame
         self._arm(self._gateway.settings.close_seconds)
+
+    def _read_on(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _overflowed(self) -> None:
         """The peer reads too slowly: it comes back and resumes from its cursors."""
@@ -326,7 +352,7 @@ class Connection(asyncio.Protocol):
     def _no_pong(self) -> None:
         """Any sign of life counts; and while we do not read, silence is our own doing."""
         settings = self._gateway.settings
-        if self._heard or not self._transport.is_reading():
+        if self._heard or self._paused:
             self._phase = LIVE
             self._arm(max(settings.ping_seconds - settings.pong_seconds, 0.0))
         else:

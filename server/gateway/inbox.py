@@ -134,8 +134,10 @@ class Inbox:
             return False
         second = data[position + 1]
         length = second & 0x7F
-        header = 6 if second & 0x80 else 2
-        if length in (_LENGTH_16, _LENGTH_64):
+        header = 6
+        if not second & 0x80:
+            length = header = 1  # not masked: the library fails it on these two bytes
+        elif length in (_LENGTH_16, _LENGTH_64):
             extra = 2 if length == _LENGTH_16 else 8
             if end - position < 2 + extra:
                 return False

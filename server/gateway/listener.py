@@ -6,13 +6,14 @@ What may live here: what all connections share. What may not: the life of one co
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Callable
 
 from server.gateway.connection import Connection
 from server.gateway.handshake import Answer, Policy
+from server.gateway.security import Negotiated, negotiated
 from server.gateway.settings import GatewaySettings, Observer
+from server.limits import network_of
 from server.link import Handler, Link
 from server.outbox import Flusher
 from server.wheel import Wheel
@@ -20,11 +21,15 @@ from server.wheel import Wheel
 # So many connections over the limit are still told that it is reached; more are cut off.
 _DOORWAY = 256
 _BACKLOG = 1024
+# Bytes per read, and per loop turn of a connection that sends without pause: most frames come
+# whole, and the few hundred small ones that fit hold the loop for about a millisecond.
+_READ = 16 * 1024
 
 
 class Gateway:
     """Accepts WebSocket connections and gives each a handler made by ``handler_factory``."""
 
+    loop: asyncio.AbstractEventLoop
     policy: Policy
     wheel: Wheel
     flusher: Flusher
@@ -38,15 +43,17 @@ class Gateway:
         self.settings = settings
         self.handler_factory = handler_factory
         self.observer = observer
+        self.buffer = bytearray(_READ)
         self._connections: set[Connection] = set()
         self._addresses: dict[str, int] = {}
+        self.negotiated: dict[Negotiated, int] = {}
         self._entered = 0
         self._server: asyncio.Server | None = None
         self._empty: asyncio.Event = asyncio.Event()
 
     async def start(self, context: ssl.SSLContext | None) -> None:
         """Listen. Raises ``OSError`` where the address cannot be bound."""
-        loop = asyncio.get_running_loop()
+        loop = self.loop = asyncio.get_running_loop()
         settings = self.settings
         self.policy = Policy(frozenset(settings.origins), context is not None)
         self.wheel = Wheel(loop)
@@ -98,8 +105,8 @@ class Gateway:
 
     def enter(self, connection: Connection) -> int:
         """Count a connection in; its number, or 0 where it is to be cut off at once."""
-        place = _place(connection.address)
-        count = self._addresses.get(place, 0)
+        network = network_of(connection.address)
+        count = self._addresses.get(network, 0)
         settings = self.settings
         if len(self._connections) >= settings.connections + _DOORWAY:
             self.observer.refused(0, connection.address)
@@ -107,7 +114,7 @@ class Gateway:
         if count >= settings.connections_per_address + _DOORWAY:
             self.observer.refused(0, connection.address)
             return 0
-        self._addresses[place] = count + 1
+        self._addresses[network] = count + 1
         self._connections.add(connection)
         self._entered += 1
         return self._entered
@@ -117,12 +124,12 @@ class Gateway:
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        place = _place(connection.address)
-        left = self._addresses[place] - 1
+        network = network_of(connection.address)
+        left = self._addresses[network] - 1
         if left:
-            self._addresses[place] = left
+            self._addresses[network] = left
         else:
-            del self._addresses[place]
+            del self._addresses[network]
         if not self._connections:
             self._empty.set()
 
@@ -130,25 +137,18 @@ class Gateway:
         """The limit that this connection is over, in words; empty if none."""
         if len(self._connections) > self.settings.connections:
             return "limits.connections"
-        if self._addresses[_place(connection.address)] > self.settings.connections_per_address:
+        if self._addresses[network_of(connection.address)] > self.settings.connections_per_address:
             return "limits.connections_per_address"
         return ""
+
+    def opened(self, transport: asyncio.BaseTransport) -> None:
+        """Count what TLS negotiated for a connection that opened."""
+        agreed = negotiated(transport)
+        if agreed is not None:
+            self.negotiated[agreed] = self.negotiated.get(agreed, 0) + 1
 
     def refused(self, answer: Answer, address: str) -> None:
         """Tell the observer about a refused handshake."""
         if answer.origin:
             self.observer.refused_origin(answer.origin, address)
         self.observer.refused(answer.status, address)
-
-
-def _place(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 that one IPv6 host controls."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False).network_address)
