@@ -120,13 +120,14 @@ class Conversations:
         if known is not None:
             self._by_id.move_to_end(known.id)
             return known
-        id = policies.conversation_id(own, peer)
+        wanted = policies.conversation_id(own, peer)
         async with self._changing:
-            epochs = await self._store.policies(id)
+            epochs = await self._store.policies(wanted)
             if not epochs:
                 epochs = [await self._first_epoch(own, peer)]
                 await self._store.put_policy(epochs[0])
-        return self._remember(Conversation(id, (min(own, peer), max(own, peer)), epochs))
+        parties = (min(own, peer), max(own, peer))
+        return self._remember(Conversation(wanted, parties, epochs))
 
     async def propose(
         self, conversation: Conversation, proposer: bytes, frame: wire.SetPolicy, now: int

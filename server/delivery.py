@@ -86,6 +86,7 @@ class Delivery:
                 self._fall_behind(conversation, seq)
                 return
             self._session.link.send(frame)
+            self._relay.observer.delivered(meta.mode, meta.time)
         self.sent[conversation] = seq
 
     def _fall_behind(self, conversation: bytes, seq: int) -> None:
@@ -103,7 +104,7 @@ class Delivery:
             try:
                 complete = await self._page(conversation)
             except Unavailable as error:
-                self._relay.observer.failed("deliver", error)
+                self._relay.observer.fault("deliver", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if not await self._session.link.writable():
@@ -126,7 +127,7 @@ class Delivery:
             link.send(await self._relay.emit_when_ready(stored, self._session.device))
         except CannotOpen as error:
             # Altered on disk. Saying so and going on is better than a conversation that stops.
-            self._relay.observer.failed("emit", error)
+            self._relay.observer.fault("emit", error)
             text = f"message {stored.meta.seq} of a conversation was altered in the relay's store"
             link.send(wire.error_frame(0, LouverError(text)))
         if not await link.writable():

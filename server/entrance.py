@@ -11,6 +11,8 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from crypto_modes import wire
 from crypto_modes.contract import ID_SIZE
 from crypto_modes.errors import (
@@ -22,8 +24,9 @@ from crypto_modes.errors import (
     TokenExpired,
     Unauthorized,
 )
-from server.accounts import Credentials
+from server.accounts import Passwords, Tokens
 from server.delivery import Delivery
+from server.jwks import Jwks
 from server.session import State
 from server.store import Account, Device
 
@@ -36,12 +39,22 @@ DAY = 24 * 60 * 60 * 1000
 WRONG = "the name, the password or the token is wrong"
 
 
+class Credentials(msgspec.Struct, frozen=True):
+    """What the entrance checks with; ``jwks`` is None without an identity provider."""
+
+    passwords: Passwords
+    tokens: Tokens
+    jwks: Jwks | None
+
+
 class Entrance:
     """Opens sessions of a ``Relay``."""
 
     def __init__(self, relay: Relay, credentials: Credentials) -> None:
         self._relay = relay
-        self._credentials = credentials
+        self._passwords = credentials.passwords
+        self._tokens = credentials.tokens
+        self._jwks = credentials.jwks
 
     async def register(self, session: Session, frame: wire.Register) -> None:
         """Make an account and bind the device. Repeating it with an external token is harmless:
@@ -56,7 +69,7 @@ class Entrance:
             raise Forbidden("accounts come from the operator's identity provider: send its token")
         account = await self._relay.store.account_named(frame.name) if subject else None
         if account is None or account.subject != subject:
-            hashed = await self._credentials.hash(password) if password else ""
+            hashed = await self._passwords.hash(password) if password else ""
             account = Account(
                 id=secrets.token_bytes(ID_SIZE),
                 name=frame.name,
@@ -76,7 +89,7 @@ class Entrance:
             right = account is not None and account.subject == subject
         else:
             # Also for an unknown name a password is hashed: the time says nothing.
-            right = await self._credentials.verify(account.password if account else "", password)
+            right = await self._passwords.verify(account.password if account else "", password)
         if account is None or not right:
             raise Unauthorized(WRONG)
         await self._bind(session, account, frame)
@@ -117,7 +130,9 @@ class Entrance:
         if (frame.token is None) == (frame.password is None):
             raise FrameRefused("send either a password or the token of an identity provider")
         if frame.token is not None:
-            return await self._credentials.subject(frame.token), ""
+            if self._jwks is None:
+                raise Forbidden("this relay has no identity provider; register with a password")
+            return (await self._jwks.verify(frame.token)).subject, ""
         return "", frame.password or ""
 
     async def _bind(
@@ -130,7 +145,7 @@ class Entrance:
         known = any(device.id == frame.device for device in devices)
         if len(devices) >= DEVICES_PER_ACCOUNT and not known:
             raise LimitExceeded(f"an account has at most {DEVICES_PER_ACCOUNT} devices")
-        token, digest = self._credentials.issue()
+        token, digest = self._tokens.new()
         now = _now()
         expires = now + self._relay.settings.accounts.token_days * DAY
         device = Device(
@@ -144,12 +159,8 @@ class Entrance:
         session.link.send(answer)
 
     async def _authenticate(self, frame: wire.Hello) -> Account:
-        device = await self._relay.store.device(frame.device)
-        stored = device.token if device is not None else bytes(32)
-        if not self._credentials.matches(frame.token, stored) or device is None:
-            raise Unauthorized("the token is not valid for this device; log in again")
-        if _now() >= device.expires:
-            raise TokenExpired("the token has expired; log in again")
+        found = await self._relay.store.device(frame.device)
+        device = self._tokens.check(frame.token, found, _now())
         account = await self._relay.store.account(device.account)
         if account is None or account.suspended:
             raise Forbidden("this account is suspended")

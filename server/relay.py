@@ -17,18 +17,17 @@ import msgspec
 from crypto_modes import wire
 from crypto_modes.contract import Mode, Need, ServerMode, Stored
 from crypto_modes.errors import Forbidden, FrameRefused, RateLimited
-from server.accounts import Credentials
-from server.bus import Bus, Signal
+from server.bus import Bus, Revoked, Signal
 from server.conversations import Conversations
 from server.directory import Directory, public
-from server.entrance import Entrance
+from server.entrance import Credentials, Entrance
 from server.limits import Rates
-from server.observe import Observer
 from server.receipts import Receipts
 from server.sending import Outgoing
 from server.session import Session
 from server.settings_tree import Settings
 from server.store import Store
+from server.watch import Watch
 
 # A page of history stops at this many bytes, so that it fits any outbox.
 PAGE_BYTES = 256 * 1024
@@ -55,7 +54,7 @@ class Relay:
         modes: Mapping[str, ServerMode],
         supply: Supply,
         credentials: Credentials,
-        observer: Observer,
+        observer: Watch,
         epoch: int,
     ) -> None:
         self.settings = settings
@@ -68,7 +67,9 @@ class Relay:
         # Counts the operator's defaults since the database was made; in ``welcome`` and notices.
         self.epoch = epoch
         self.directory = Directory(store)
-        self.conversations = Conversations(store, self.directory, registry, settings.modes_by_kind())
+        self.conversations = Conversations(
+            store, self.directory, registry, settings.modes_by_kind()
+        )
         self.rates = Rates(settings.limits)
         self.entrance = Entrance(self, credentials)
         self.outgoing = Outgoing(self)
@@ -220,6 +221,27 @@ class Relay:
         text = "The operator changed the default for new conversations. " + "; ".join(said)
         self.tell_everyone(wire.Notice(topic="modes", text=text, modes=modes, epoch=self.epoch))
 
+    async def revoke(self, name: str, device: bytes) -> int:
+        """Take the tokens of one device or, where ``device`` is empty, of all devices of the
+        named account, and close their connections. Raises ``Forbidden`` where there is none.
+        """
+        if device:
+            found = await self.store.device(device)
+            devices = [found] if found is not None else []
+        else:
+            account = await self.store.account_named(name)
+            devices = await self.store.devices(account.id) if account is not None else []
+        if device and name:
+            owner = await self.store.account_named(name)
+            devices = [each for each in devices if owner and each.account == owner.id]
+        if not devices:
+            raise Forbidden("there is no such account or device")
+        for each in devices:
+            await self.store.remove_device(each.id)
+            self.bus.publish((each.account,), Revoked(each.account, each.id))
+            self.observer.changed("device revoked", account=each.account, device=each.id)
+        return len(devices)
+
     def tell_everyone(self, frame: wire.ServerFrame) -> None:
         """Send a frame to every open session of this node."""
         for own in list(self.sessions.values()):
@@ -235,7 +257,9 @@ class Relay:
 
     def _enabled(self, feature: str, on: bool) -> None:
         if not on:
-            raise Forbidden(f"{feature} is switched off here; the operator's key is features.{feature}")
+            raise Forbidden(
+                f"{feature} is switched off here; the operator's key is features.{feature}"
+            )
 
     async def _peers(self, account: bytes) -> tuple[bytes, ...]:
         return tuple(head.peer for head in await self.store.heads(account))

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_modes import wire
 from crypto_modes.contract import Meta, Need, Sealed, ServerMode, Stored
-from crypto_modes.errors import Forbidden, FrameRefused, LouverError, StaleDevices, Unavailable, UnknownDevice
+from crypto_modes.errors import (
+    Forbidden,
+    FrameRefused,
+    LouverError,
+    StaleDevices,
+    Unavailable,
+    UnknownDevice,
+)
 from server.conversations import Conversation
 from server.directory import UNREACHABLE, Entry, public
 
@@ -103,7 +110,7 @@ class Sending:
         """Answer with what went wrong; nothing was stored."""
         self._session.sent()
         if not isinstance(error, LouverError):
-            self._outbox.relay.observer.failed("send", error)
+            self._outbox.relay.observer.fault("send", error)
             error = LouverError("the relay failed to store this message; nothing was stored")
         self._session.refuse(self._frame, error)
 
@@ -120,9 +127,11 @@ class Sending:
                 stamp=stored.stamp,
             )
         )
+        if duplicate:
+            relay.observer.duplicate()
+            return
         relay.observer.accepted(meta.mode, time.perf_counter() - self._started)
-        if not duplicate:
-            relay.bus.publish(self.parties, stored)
+        relay.bus.publish(self.parties, stored)
 
 
 class Outgoing:

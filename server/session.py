@@ -67,6 +67,10 @@ class Session:
     """
 
     __slots__ = (
+        "_paused",
+        "_table",
+        "_task",
+        "_waiting",
         "account",
         "delivery",
         "device",
@@ -77,10 +81,6 @@ class Session:
         "relay",
         "state",
         "status",
-        "_paused",
-        "_table",
-        "_task",
-        "_waiting",
     )
 
     def __init__(self, link: Link, relay: Relay, table: Table) -> None:
@@ -116,7 +116,7 @@ class Session:
                 self._task = asyncio.get_running_loop().create_task(self._work(frame, pending))
 
     def refused(self, ref: int, error: FrameRefused) -> None:
-        self.relay.observer.refused(error.code)
+        self.relay.observer.errored(error.code)
         self.link.send(wire.error_frame(ref, error))
 
     def closed(self) -> None:
@@ -128,7 +128,7 @@ class Session:
 
     def refuse(self, frame: wire.ClientFrame, error: LouverError) -> None:
         """Answer ``frame`` with an error, unless the link has closed."""
-        self.relay.observer.refused(error.code)
+        self.relay.observer.errored(error.code)
         self.link.send(wire.error_frame(getattr(frame, "ref", 0), error))
 
     def end(self, code: int, reason: str = "") -> None:
@@ -162,6 +162,7 @@ class Session:
             wait = rates.greeting(self.network, now)
         if wait > 0.0:
             raise RateLimited("too many frames; slow down", retry_after=wait)
+        self.relay.observer.frame(type(frame))
         return action(self, frame)
 
     def _illegal(self, frame: wire.ClientFrame) -> None:
@@ -214,7 +215,7 @@ class Session:
         self._waiting.append(frame)
 
     def _failed(self, frame: wire.ClientFrame, error: Exception) -> None:
-        self.relay.observer.failed(type(frame).__name__, error)
+        self.relay.observer.fault(type(frame).__name__, error)
         self.refuse(frame, LouverError("the relay failed to handle this frame; it was logged"))
 
     def _pause(self) -> None:

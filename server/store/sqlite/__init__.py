@@ -8,11 +8,12 @@ Two files: ``louver.db`` holds everything but the wrapped data keys, ``keys.db``
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import apsw
 import msgspec
@@ -38,11 +39,11 @@ class SqliteStore:
     process must then stop, and start again on what is really on the disk.
     """
 
-    def __init__(self, data: Path, *, durability: str = "full", on_fatal: Fatal) -> None:
+    def __init__(self, data: Path, *, durability: Literal["full", "relaxed"] = "full", on_fatal: Fatal) -> None:
         if durability not in files.SYNCHRONOUS:
             raise BadArgument(f"durability must be full or relaxed, not {durability!r}")
         self._data = data
-        self._durability = durability
+        self._durability: Literal["full", "relaxed"] = durability
         self._deployment = b""
         self._lock = -1
         self._cursors = marks.Marks(marks.CURSORS)
@@ -63,7 +64,7 @@ class SqliteStore:
         return self._deployment
 
     @property
-    def durability(self) -> str:
+    def durability(self) -> Literal["full", "relaxed"]:
         return self._durability
 
     async def open(self) -> None:
@@ -188,6 +189,9 @@ class SqliteStore:
     async def put_policy(self, policy: wire.Policy) -> None:
         await self._write(directory.put_policy, policy)
 
+    async def service_epoch(self, modes: Mapping[wire.Kind, str]) -> int:
+        return await self._write(_service_epoch, json.dumps(modes, sort_keys=True))
+
     async def set_block(self, account: bytes, blocked: bytes, on: bool) -> None:
         await self._write(accounts.set_block, account, blocked, on)
 
@@ -243,6 +247,11 @@ def _read_only() -> StoreUnavailable:
 
 def _deployment(db: apsw.Connection) -> bytes:
     return bytes(db.execute("SELECT deployment FROM relay").get)
+
+
+def _service_epoch(db: apsw.Connection, modes: str) -> int:
+    db.execute("UPDATE relay SET epoch = epoch + 1, modes = ?1 WHERE modes <> ?1", (modes,))
+    return int(db.execute("SELECT epoch FROM relay").get)
 
 
 def _make_deployment(db: apsw.Connection) -> bytes:

@@ -2,7 +2,9 @@
 
 CREATE TABLE relay (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    deployment BLOB NOT NULL CHECK (length(deployment) = 16)
+    deployment BLOB NOT NULL CHECK (length(deployment) = 16),
+    epoch INTEGER NOT NULL DEFAULT 0,  -- how often the operator's default changed
+    modes TEXT NOT NULL DEFAULT ''     -- that default, as JSON with sorted keys
 ) STRICT;
 
 CREATE TABLE account (

@@ -1,0 +1,318 @@
+"""The composition root: the only file that names concrete classes and puts a relay together.
+
+What may live here: construction, start, reload, drain and stop, in that order. What may not: any
+use case. Whatever is opened here is closed here, in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import ssl
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from crypto_modes import wire
+from crypto_modes.contract import (
+    Mode,
+    Need,
+    NeedDataKey,
+    NeedFrankingKey,
+    NeedWrappedKey,
+    ServerMode,
+    ServerTools,
+)
+from crypto_modes.errors import BadConfig, LouverError, StoreUnavailable
+from crypto_modes.registry import BUILTIN, GROUP, registry
+from server import logs
+from server.accounts import Passwords, Tokens
+from server.bus.memory import MemoryBus
+from server.certs import server_context
+from server.config import reloadable_changes
+from server.entrance import Credentials
+from server.gateway import Gateway, GatewaySettings
+from server.http import ADMIN_TOKEN_PREFIX, Internal
+from server.jwks import jwks_from
+from server.keyrings.data_keys import DataKeyCache
+from server.keyrings.file import FileKeyring
+from server.keyrings.franking import FrankingKeyFiles
+from server.link import Handler, Link
+from server.observe import Metrics
+from server.relay import Relay, now_ms
+from server.secrets_file import secret_file, token_file
+from server.session import Session, table
+from server.settings_tree import Settings
+from server.store.sqlite import SqliteStore
+from server.watch import Watch
+
+SECRET_SIZE = 32
+UPKEEP_SECONDS = 60.0
+# Clients come back spread over this long after a drain.
+RETURN_SECONDS = (1.0, 5.0)
+
+
+def installed_modes() -> dict[str, Mode]:
+    """Every registered mode: the built-in ones and those of installed packages."""
+    return registry([*BUILTIN, *(entry.load() for entry in entry_points(group=GROUP))])
+
+
+class App:
+    """One relay process. ``start`` once, ``stop`` once; raises ``BadConfig`` or ``OSError``.
+
+    ``sources`` reads file and environment again, for a reload.
+    """
+
+    relay: Relay
+    gateway: Gateway
+    internal: Internal
+
+    def __init__(
+        self,
+        settings: Settings,
+        known: Mapping[str, Mode] | None = None,
+        sources: Callable[[], Settings] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.known = dict(known) if known is not None else installed_modes()
+        self.metrics = Metrics()
+        self.watch = Watch(self.known, self.metrics)
+        # Set where going on would be unsafe; `serve` then ends the process.
+        self.fatal = asyncio.Event()
+        self.draining = False
+        self._sources = sources
+        self._closing = AsyncExitStack()
+        self._upkeep: asyncio.Task[None] | None = None
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Open everything, listen last; on failure nothing stays open."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def _start(self) -> None:
+        settings, data = self.settings, self.settings.data
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._log_key = secret_file(data / "log.key", SECRET_SIZE)
+        logs.configure(settings.log.level, settings.log.format, self._log_key)
+        context = self._tls()
+        self.store = SqliteStore(data, durability=settings.store.durability, on_fatal=self._fail)
+        await self.store.open()
+        self._closing.push_async_callback(self.store.close)
+        self.bus = bus = MemoryBus(self._listener_failed)
+        await bus.open()
+        self._closing.push_async_callback(bus.close)
+        server_modes = self._modes(data)
+        self.relay = Relay(
+            settings=settings,
+            store=self.store,
+            bus=bus,
+            registry=self.known,
+            modes=server_modes,
+            supply=self._supply,
+            credentials=self._credentials(data),
+            observer=self.watch,
+            epoch=await self.store.service_epoch(settings.modes_by_kind()),
+        )
+        await self._listen(data, context)
+        self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+
+    async def _listen(self, data: Path, context: ssl.SSLContext | None) -> None:
+        self.gateway = Gateway(_gateway_settings(self.settings), self._handler(), self.watch)
+        token = token_file(data / "admin.token", ADMIN_TOKEN_PREFIX)
+        self.internal = Internal(self.settings.internal, self, token)
+        await self.gateway.start(context)
+        self._closing.push_async_callback(self.gateway.close)
+        await self.internal.start()
+        self._closing.push_async_callback(self.internal.stop)
+
+    async def drain(self) -> None:
+        """Readiness off, ``bye`` to everybody, what was accepted flushed, close 4001."""
+        if self.draining:
+            return
+        self.draining = True
+        self.gateway.drain()
+        uniform = secrets.SystemRandom().uniform
+        for own in list(self.relay.sessions.values()):
+            for session in own:
+                after = round(uniform(*RETURN_SECONDS), 3)
+                session.link.send(wire.Bye(reason="draining", reconnect_after=after))
+        await self.gateway.close(4001)
+
+    async def stop(self) -> None:
+        """Drain, then close everything."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._upkeep
+        await self.drain()
+        await self._closing.aclose()
+
+    async def reload(self, settings: Settings) -> list[str]:
+        """Take new settings where that is possible without a restart; the keys that changed.
+
+        Raises ``BadConfig``, and changes nothing, where a key needs a restart.
+        """
+        changes = reloadable_changes(self.settings, settings)
+        log = settings.log
+        logs.configure(log.level, log.format, self._log_key)
+        await self.relay.reload(settings)
+        self.settings = settings
+        self.watch.changed("settings reloaded", count=len(changes), epoch=self.relay.epoch)
+        return list(changes)
+
+    # --- what the internal listener asks (http.Administered) ---
+
+    def unready(self) -> str:
+        if self.draining:
+            return "draining"
+        return "the store has failed" if self.fatal.is_set() else ""
+
+    def exposition(self) -> bytes:
+        return self.metrics.exposition()
+
+    def status(self) -> Mapping[str, object]:
+        return {
+            "relay": self.store.deployment.hex(),
+            "modes": self.settings.modes_by_kind(),
+            "epoch": self.relay.epoch,
+            "durability": self.store.durability,
+            "connections": self.gateway.connections,
+            "sessions": sum(map(len, self.relay.sessions.values())),
+            "port": self.gateway.port,
+            "unready": self.unready(),
+        }
+
+    async def reload_sources(self) -> list[str]:
+        if self._sources is None:
+            raise BadConfig("this relay was started without a file or environment to read again")
+        return await self.reload(await asyncio.to_thread(self._sources))
+
+    async def revoke(self, name: str, device: bytes) -> int:
+        return await self.relay.revoke(name, device)
+
+    # --- parts ---
+
+    def _tls(self) -> ssl.SSLContext | None:
+        listen = self.settings.listen
+        if listen.insecure:
+            return None
+        return server_context(Path(listen.certificate), Path(listen.key), tls12=listen.tls12)
+
+    def _modes(self, data: Path) -> dict[str, ServerMode]:
+        path = self.settings.keys.path
+        keyring = FileKeyring(Path(path) if path else data / "kek")
+        self._closing.push_async_callback(keyring.close)
+        self.data_keys = DataKeyCache(self.store, keyring, now=now_ms, monotonic=_monotonic_ms)
+        self._closing.push_async_callback(self.data_keys.close)
+        self.franking_keys = FrankingKeyFiles(data / "franking", now_ms)
+        tools = ServerTools(
+            deployment=self.store.deployment,
+            random=os.urandom,
+            data_keys=self.data_keys,
+            franking_keys=self.franking_keys,
+        )
+        return {name: mode.server(tools) for name, mode in self.known.items()}
+
+    def _credentials(self, data: Path) -> Credentials:
+        passwords = Passwords()
+        self._closing.callback(passwords.close)
+        pepper = secret_file(data / "pepper", SECRET_SIZE)
+        return Credentials(passwords, Tokens(pepper), jwks_from(self.settings.accounts))
+
+    def _handler(self) -> Callable[[Link], Handler]:
+        relay, legal = self.relay, table(self.relay)
+        return lambda link: Session(link, relay, legal)
+
+    async def _supply(self, need: Need) -> None:
+        what = need.what
+        if isinstance(what, NeedFrankingKey):
+            await self.franking_keys.supply(what)
+        elif isinstance(what, NeedDataKey | NeedWrappedKey):
+            await self.data_keys.supply(what)
+        else:
+            raise LouverError("a mode asked the relay for something that only a client has")
+
+    async def _keep_up(self) -> None:
+        """Once a minute: successors of ending data keys, and the end of old franking keys."""
+        while True:
+            await asyncio.sleep(UPKEEP_SECONDS)
+            try:
+                await self.data_keys.renew()
+                self.franking_keys.expire()
+            except (LouverError, OSError) as error:
+                self.watch.fault("upkeep", error)
+
+    def _fail(self, refusal: StoreUnavailable) -> None:
+        self.watch.fault("store", refusal)
+        self.fatal.set()
+
+    def _listener_failed(self, kind: str) -> None:
+        self.watch.changed("listener failed", reason=kind.lower())
+
+
+async def serve(settings: Settings, sources: Callable[[], Settings] | None = None) -> int:
+    """Run a relay until SIGTERM or SIGINT; the process's exit code.
+
+    SIGHUP reads the settings again. Raises ``BadConfig`` or ``OSError`` where it cannot start.
+    """
+    loop = asyncio.get_running_loop()
+    logs.watch(loop)
+    ended = asyncio.Event()
+    app = App(settings, sources=sources)
+    await app.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    reloads: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGHUP, lambda: _start(reloads, _reload(app)))
+    app.watch.changed("relay ready", port=app.gateway.port, mode=settings.mode)
+    waits = [asyncio.ensure_future(event.wait()) for event in (ended, app.fatal)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await app.stop()
+    return 1 if app.fatal.is_set() else 0
+
+
+async def _reload(app: App) -> None:
+    try:
+        await app.reload_sources()
+    except LouverError as error:
+        app.watch.fault("reload", error)
+
+
+def _start(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+def _gateway_settings(settings: Settings) -> GatewaySettings:
+    listen, limits = settings.listen, settings.limits
+    return GatewaySettings(
+        address=listen.address,
+        port=listen.port,
+        origins=listen.origins,
+        frame=limits.frame,
+        before_hello=limits.before_hello,
+        hello_seconds=limits.hello_seconds,
+        ping_seconds=limits.ping_seconds,
+        pong_seconds=limits.pong_seconds,
+        outbox_frames=limits.outbox_frames,
+        outbox_bytes=limits.outbox_bytes,
+        connections=limits.connections,
+        connections_per_address=limits.connections_per_address,
+    )
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

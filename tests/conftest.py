@@ -1,0 +1,113 @@
+"""Fixtures that several test files share: a real relay, and clients of bare frames."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from crypto_modes.contract import Mode
+from server.app import App
+from server.certs import make_dev_certificates
+from server.settings_tree import Settings
+from tests.raw_client import RawClient
+
+# Limits that no test should meet by accident; tests of limits set their own.
+GENEROUS: dict[str, Any] = {
+    "device_rate": 1e6,
+    "device_burst": 10**6,
+    "account_rate": 1e6,
+    "account_burst": 10**6,
+    "address_rate": 1e6,
+    "address_burst": 10**6,
+    "lookup_rate": 1e6,
+    "lookup_burst": 10**6,
+    "login_rate": 1e6,
+    "login_burst": 10**6,
+}
+
+
+class Running:
+    """A relay that runs inside the test's event loop. ``url`` fits ``ca`` (None without TLS)."""
+
+    def __init__(self, app: App, ca: Path | None, modes: Mapping[str, Mode] | None) -> None:
+        self.app = app
+        self.ca = ca
+        self._modes = modes
+
+    @property
+    def port(self) -> int:
+        return self.app.gateway.port
+
+    @property
+    def url(self) -> str:
+        return f"{'wss' if self.ca else 'ws'}://127.0.0.1:{self.port}/"
+
+    @property
+    def data(self) -> Path:
+        return self.app.settings.data
+
+    @property
+    def ssl(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=str(self.ca)) if self.ca else None
+
+    async def enter(self, name: str, **options: Any) -> RawClient:
+        """A new account with an open session."""
+        return await RawClient.enter(self.url, name, ssl=self.ssl, **options)
+
+    async def restart(self, **changed: Any) -> None:
+        """Stop, and start again on the same data and the same port."""
+        port = self.port
+        await self.app.stop()
+        settings = self.app.settings
+        listen = settings.listen.model_copy(update={"port": port})
+        self.app = App(settings.model_copy(update={"listen": listen} | changed), self._modes)
+        await self.app.start()
+
+
+StartRelay = Callable[..., Awaitable[Running]]
+
+
+@pytest_asyncio.fixture
+async def start_relay(tmp_path: Path) -> AsyncIterator[StartRelay]:
+    """Start relays: ``await start_relay(mode="tls", tls=False, limits={...}, …settings)``."""
+    started: list[Running] = []
+
+    async def start(
+        mode: str = "tls",
+        *,
+        tls: bool = False,
+        limits: Mapping[str, Any] | None = None,
+        known: Mapping[str, Mode] | None = None,
+        listen: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Running:
+        place = tmp_path / f"relay{len(started)}"
+        listening: dict[str, Any] = {"port": 0, "insecure": not tls} | dict(listen or {})
+        if tls:
+            make_dev_certificates(place / "certs")
+            listening["certificate"] = str(place / "certs" / "relay.pem")
+            listening["key"] = str(place / "certs" / "relay.key")
+        given = {"data": place / "data", "internal": {"port": 0}, "mode": mode} | settings
+        given["limits"] = GENEROUS | dict(limits or {})
+        running = Running(
+            App(Settings(listen=listening, **given), known),
+            place / "certs" / "ca.pem" if tls else None,
+            known,
+        )
+        await running.app.start()
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        await running.app.stop()
+
+
+@pytest_asyncio.fixture
+async def relay(start_relay: StartRelay) -> Running:
+    """A relay in mode ``tls`` on a plain socket."""
+    return await start_relay()
