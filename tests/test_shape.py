@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import shape
-from shape import Source
+from tests import shape
+from tests.shape import Source
 
 ROOT = Path(__file__).parent.parent
 CODE = ("client", "crypto_modes", "server", "deploy/bootstrap")
