@@ -23,10 +23,14 @@ class MemoryKeys:
     """The data-key part of a store. ``full`` refuses writes, ``order`` is what happened."""
 
     def __init__(self) -> None:
-        self.deployment = b"deployment-0001!"
+        self._deployment = b"deployment-0001!"
         self.rows: list[WrappedKey] = []
         self.full = False
         self.order: list[str] = []
+
+    @property
+    def deployment(self) -> bytes:
+        return self._deployment
 
     async def put_data_key(self, key: WrappedKey) -> None:
         if self.full:

@@ -29,11 +29,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Protocol
 
 from crypto_modes.contract import ID_SIZE, Need, NeedDataKey, NeedWrappedKey
 from crypto_modes.errors import CannotOpen, KeyServiceUnavailable
 from crypto_modes.keyring import Keyring, dek_context
-from server.store import Store, WrappedKey
+from server.store import WrappedKey
 
 CAPACITY = 10_000
 SOFT = 5 * 60 * 1000
@@ -48,6 +49,16 @@ AHEAD = 64  # also how many requests the provider gets at once
 SERVING = "serving"
 
 KeyNeed = NeedDataKey | NeedWrappedKey
+
+
+class KeyTable(Protocol):
+    """The part of a ``Store`` that keeps wrapped keys."""
+
+    @property
+    def deployment(self) -> bytes: ...
+    async def put_data_key(self, key: WrappedKey) -> None: ...
+    async def data_key(self, dek_id: bytes) -> WrappedKey | None: ...
+    async def newest_data_key(self, conversation: bytes, sender: bytes) -> WrappedKey | None: ...
 
 
 @dataclass(slots=True, repr=False)
@@ -82,7 +93,7 @@ class DataKeyCache:
 
     def __init__(
         self,
-        store: Store,
+        store: KeyTable,
         keyring: Keyring,
         *,
         now: Callable[[], int],
