@@ -1,0 +1,370 @@
+"""The library's face: ``async with connect(...) as chat``, ``chat.send``, ``async for message``.
+
+What may live here: the public verbs, each a few lines over the rooms behind it. What may not:
+how any of them works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import entry_points
+from typing import cast
+
+from client.connection import Protocol, check_url
+from client.credentials import Credentials
+from client.entrance import Dial
+from client.incoming import Incoming
+from client.keystore import Keystore
+from client.memory import Memory
+from client.messages import ChatState, Event, Message, Sent, StateChange
+from client.outgoing import Outgoing
+from client.session import Session
+from client.trust import Trust
+from crypto_modes import policy, registry, wire
+from crypto_modes.contract import Mode
+from crypto_modes.errors import BadArgument, BadConfig, LouverError, NotInThisMode
+
+# Events that nobody has taken; the oldest go first.
+EVENTS = 256
+
+
+class Chat:
+    """A user's device, connected to one relay. Made by ``connect``.
+
+    Messages come from iterating over it, events from ``events()``. A program that does not
+    iterate keeps the relay waiting once 1,024 messages have piled up, and is sent them again
+    later.
+    """
+
+    def __init__(self, dial: Dial, keystore: Keystore, modes: Mapping[str, Mode]) -> None:
+        self._memory = Memory(keystore)
+        self._session = Session(dial, self._memory, self)
+        self._trust = Trust(self._memory, self._session, modes, self._emit)
+        self._incoming = Incoming(self._memory, self._session, self._trust, self._emit)
+        self._outgoing = Outgoing(
+            self._memory, self._session, self._trust, self._emit, self._incoming.settled
+        )
+        self._began = self._closing = False
+        self._account = b""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._events: list[tuple[deque[Event], asyncio.Event]] = []
+
+    # --- sending ---
+
+    async def send(
+        self,
+        to: bytes | str,
+        content: bytes | str,
+        *,
+        kind: wire.Kind = "text",
+        reply_to: bytes = b"",
+    ) -> Sent:
+        """Send a message to an account, by id or name; returns once the relay holds it durably.
+
+        Survives breaks: it is sent again, the same bytes, until the relay answers. Cancelling
+        stops the waiting, not the sending.
+
+        Raises:
+            Forbidden: no such account, or it has blocked this one.
+            BelowFloor: the relay wants fewer protections than were promised; nothing was sent.
+            KeyChanged: the peer's key is new, and not accepted yet; nothing was sent.
+            LouverError: any other reason why the relay will not take it.
+        """
+        peer = await self._trust.account(to)
+        await self._outgoing.room()
+        return await asyncio.shield(self._outgoing.add(peer, _bytes(content), kind, reply_to))
+
+    def send_soon(
+        self,
+        to: bytes | str,
+        content: bytes | str,
+        *,
+        kind: wire.Kind = "text",
+        reply_to: bytes = b"",
+    ) -> asyncio.Future[Sent]:
+        """Like ``send``, without waiting: the future gets the result or the error.
+
+        A name must have been seen before. At most 4,096 messages may be without an answer, or
+        ``LimitExceeded`` is raised. A failure that nobody awaits is still a ``NotSent`` event.
+        """
+        peer = to if isinstance(to, bytes) else self._memory.account_of(to)
+        if peer is None:
+            raise BadArgument(f"{to!r} was not looked up yet; await look_up or send first")
+        return self._outgoing.add(peer, _bytes(content), kind, reply_to)
+
+    # --- receiving ---
+
+    def __aiter__(self) -> Chat:
+        return self
+
+    async def __anext__(self) -> Message:
+        """The next message: each once, in order per conversation, kept before it is returned.
+
+        It is acknowledged to the relay by itself. Ends when the chat is closed; raises what
+        ended the session otherwise.
+        """
+        message = await self._incoming.next()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    async def history(
+        self, peer: bytes | str, *, before: int = 0, limit: int = 50
+    ) -> list[Message]:
+        """The newest ``limit`` (at most 500) messages with ``peer`` before the seq ``before``,
+        oldest first. What this device cannot open comes empty, with the warning ``cannot_open``.
+        """
+        conversation = await self._conversation(peer)
+        request = wire.History(ref=0, conversation=conversation, before=before, limit=limit)
+        page = await self._session.ask(request, wire.Page)
+        return [await self._incoming.recall(delivery) for delivery in page.messages]
+
+    async def mark_read(self, message: Message) -> None:
+        """Tell the peer that the person has read everything up to ``message``."""
+        self._session.post(wire.Read(conversation=message.conversation, seq=message.seq))
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Notices, receipts, typing, presence, policy and key changes, from now on.
+
+        The 256 newest are kept for a slow reader. Ends when the chat is closed.
+        """
+        queue: deque[Event] = deque(maxlen=EVENTS)
+        arrived = asyncio.Event()
+        self._events.append((queue, arrived))
+        try:
+            while True:
+                while queue:
+                    yield queue.popleft()
+                if self.state is ChatState.CLOSED:
+                    return
+                arrived.clear()
+                await arrived.wait()
+        finally:
+            self._events.remove((queue, arrived))
+
+    # --- people ---
+
+    async def look_up(self, peer: bytes | str) -> bytes:
+        """The account id of a name. Raises ``Forbidden`` where it cannot be reached."""
+        return await self._trust.account(peer)
+
+    async def name_of(self, account: bytes) -> str:
+        """The name of an account."""
+        return await self._trust.name(account)
+
+    async def devices(self, peer: bytes | str) -> wire.Devices:
+        """An account's key and device list, as the relay has them and the modes verified them."""
+        return await self._trust.look_up(await self._trust.account(peer))
+
+    async def block(self, peer: bytes | str, *, on: bool = True) -> None:
+        """Block or unblock an account."""
+        account = await self._trust.account(peer)
+        await self._session.ask(wire.Block(ref=0, account=account, on=on), wire.Blocked)
+
+    async def typing(self, peer: bytes | str, *, on: bool = True) -> None:
+        """Tell the peer that the user is typing; lost without a trace where it cannot be."""
+        self._session.post(wire.SetTyping(to=await self._trust.account(peer), on=on))
+
+    # --- trust ---
+
+    async def policy(self, peer: bytes | str) -> wire.Policy:
+        """Which mode each kind of content has with ``peer``: verified, pinned and in force."""
+        return await self._trust.policy(await self._trust.account(peer), fresh=True)
+
+    def words(self, mode: str) -> str:
+        """In plain words, who can read in ``mode``; every user interface must show them."""
+        return self._trust.words(mode)
+
+    async def propose(self, peer: bytes | str, modes: Mapping[wire.Kind, str]) -> wire.Policy:
+        """Propose other modes for a conversation, signed; kinds not named stay.
+
+        A stronger mode is in force at once, a weaker one when the peer proposes the same.
+        """
+        return await self._trust.propose(await self._trust.account(peer), dict(modes))
+
+    def safety_number(self, peer: bytes | str) -> str:
+        """60 digits to compare with the peer over another way; ``await devices(peer)`` first.
+
+        Raises ``NotInThisMode`` where neither side has keys of its own.
+        """
+        return self._trust.safety_number(self._known(peer))
+
+    async def accept_key(self, peer: bytes | str) -> None:
+        """The user has checked the peer's new key: use it, and show what was held back."""
+        account = self._known(peer)
+        await self._trust.accept_key(account)
+        self._incoming.release(account)
+
+    # --- state ---
+
+    @property
+    def state(self) -> ChatState:
+        """``disconnected → connecting → connected → closed``."""
+        return self._session.state
+
+    @property
+    def account(self) -> bytes:
+        """This user's account id, 16 bytes."""
+        return self._account
+
+    @property
+    def welcome(self) -> wire.Welcome:
+        """What the relay said of itself on the newest connection."""
+        return cast("wire.Welcome", self._session.welcome)
+
+    async def start(self) -> None:
+        """Connect. Called by ``connect``."""
+        await self._session.start()
+        await self._trust.publish(set(self.welcome.modes.values()))
+
+    async def close(self) -> None:
+        """Ack what was handed over, and end. Called by ``connect``."""
+        self._closing = True
+        self._incoming.flush()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+        self._memory.store.close()
+
+    # --- called by the session ---
+
+    def opened(self, welcome: wire.Welcome) -> None:
+        """A connection is open."""
+        if not self._began:
+            self._began = True
+            self._account = welcome.account
+            self._memory.keep_name(welcome.account, welcome.name)
+            self._trust.begin(welcome.account, welcome.device)
+            self._incoming.begin(welcome.account)
+            self._outgoing.begin(welcome.account, welcome.device)
+        else:
+            self._spawn(self._trust.publish(set(welcome.modes.values())))
+        self._incoming.reopened()
+        self._outgoing.reopened()
+
+    def received(self, frame: wire.ServerFrame) -> None:
+        """A frame that answers no request."""
+        match frame:
+            case wire.Deliver():
+                if frame.sender == self._account and self._outgoing.confirmed(frame):
+                    return
+                self._incoming.delivered(frame)
+            case wire.Accepted():
+                self._outgoing.accepted(frame)
+            case wire.Error():
+                if not self._outgoing.refused(frame):
+                    self._emit(frame)
+            case wire.Devices() | wire.Policy():
+                self._spawn(self._pushed(frame))
+            case wire.Notice() | wire.Receipt() | wire.Typing() | wire.Presence():
+                self._emit(frame)
+
+    def changed(self, change: StateChange) -> None:
+        """The connection's state changed."""
+        self._emit(change)
+
+    def stopped(self, error: LouverError) -> None:
+        """The session ended for good."""
+        self._outgoing.stopped(error)
+        self._incoming.stopped(closed=self._closing)
+
+    def crowded(self) -> bool:
+        """Whether to stop reading: enough messages wait, and nobody waits for an answer."""
+        return self._incoming.crowded() and not self._outgoing.unanswered
+
+    # --- inside ---
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Work that nobody waits for; what goes wrong becomes an event."""
+        task = asyncio.get_running_loop().create_task(self._quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _quietly(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except LouverError as error:
+            if self.state is not ChatState.CLOSED:
+                self._emit(wire.error_frame(0, error))
+
+    async def _pushed(self, frame: wire.Devices | wire.Policy) -> None:
+        await self._trust.pushed(frame)
+        if isinstance(frame, wire.Policy):
+            self._emit(frame)
+            await self._trust.publish(set(frame.modes.values()))
+
+    def _emit(self, event: Event) -> None:
+        for queue, arrived in self._events:
+            queue.append(event)
+            arrived.set()
+
+    def _known(self, peer: bytes | str) -> bytes:
+        account = peer if isinstance(peer, bytes) else self._memory.account_of(peer)
+        if account is None:
+            raise NotInThisMode(f"nothing is known of {peer!r} yet; write to them first")
+        return account
+
+    async def _conversation(self, peer: bytes | str) -> bytes:
+        return policy.conversation_id(self._account, await self._trust.account(peer))
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    name: str,
+    keystore: Keystore,
+    credentials: Credentials | None = None,
+    ssl: tls.SSLContext | None = None,
+    ca: str | None = None,
+    protocol: Protocol = "msgpack",
+    modes: Mapping[str, Mode] | None = None,
+) -> AsyncIterator[Chat]:
+    """Connect to the relay at ``url`` as ``name``; the chat and the key store close on leaving.
+
+    ``credentials`` are needed until the key store holds a token. TLS 1.3 with the system's
+    authorities, or those of the PEM file ``ca``, or your own ``ssl`` context; ``ws://`` works
+    on the loopback only. ``modes`` are the installed ones.
+
+    Raises:
+        ConnectionLost: nobody answers there. Later breaks are healed without a word.
+        Unauthorized, Forbidden, CannotResume: why the relay does not let this device in.
+        BadArgument, BadConfig: the call, or what is on disk, cannot be used.
+    """
+    secure, _ = check_url(url)
+    context = (ssl or tls_context(ca)) if secure else None
+    dial = Dial(url, name, credentials, protocol, context)
+    chat = Chat(dial, keystore, modes if modes is not None else installed_modes())
+    try:
+        await chat.start()
+        yield chat
+    finally:
+        await chat.close()
+
+
+def tls_context(ca: str | None = None) -> tls.SSLContext:
+    """TLS 1.3, trusting the authorities of the PEM file ``ca``, or the system's.
+
+    Raises ``BadConfig`` where the file cannot be used. Make one and share it: it takes long.
+    """
+    try:
+        context = tls.create_default_context(cafile=ca)
+    except (OSError, tls.SSLError) as error:
+        raise BadConfig(f"cannot use the certificate file {ca}: {error}") from None
+    context.minimum_version = tls.TLSVersion.TLSv1_3
+    return context
+
+
+def installed_modes() -> dict[str, Mode]:
+    """The built-in modes and those that other packages registered. Raises ``BadConfig``."""
+    found = [entry.load() for entry in entry_points(group=registry.GROUP)]
+    return registry.registry((*registry.BUILTIN, *found))
+
+
+def _bytes(content: bytes | str) -> bytes:
+    return content.encode() if isinstance(content, str) else content

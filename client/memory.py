@@ -1,0 +1,149 @@
+"""What the client itself remembers, as typed rows of the key store.
+
+What may live here: the tables of the client's own and their rows. The modes and the pins keep
+theirs beside them, under names of their own. Nothing here knows about connections.
+
+====================  ============================================  =========================
+table                 key                                           value
+====================  ============================================  =========================
+client_identity       (empty)                                       Identity
+client_names          b"n" || name, b"a" || account                 account, name
+client_outgoing       conversation || id                            Outbound
+client_messages       conversation || seq u64                       messages.Message
+client_received       conversation || id                            seq u64
+client_cursors        conversation                                  last seq u64
+====================  ============================================  =========================
+"""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+
+import msgspec
+
+from client.keystore import Keystore
+from client.messages import Message
+from crypto_modes import wire
+from crypto_modes.contract import ID_SIZE
+from crypto_modes.errors import BadConfig
+
+_IDENTITY, _NAMES = "client_identity", "client_names"
+_OUTGOING, _MESSAGES = "client_outgoing", "client_messages"
+_RECEIVED, _CURSORS = "client_received", "client_cursors"
+
+_SEQ = Struct(">Q")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who this device is. ``account``, ``relay`` and ``token`` are empty before the first
+    connection; ``relay`` is the id of the one relay this state belongs to."""
+
+    device: bytes
+    name: str = ""
+    account: bytes = b""
+    relay: bytes = b""
+    token: str = ""
+
+
+class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+    """A message sealed and not yet accepted. ``number`` orders them; ``frame`` is what was sent,
+    so that a retry sends the same bytes.
+    """
+
+    number: int
+    peer: bytes
+    frame: wire.Send
+    content: bytes
+    reply_to: bytes = b""
+
+
+_identity = msgspec.msgpack.Decoder(Identity).decode
+_outbound = msgspec.msgpack.Decoder(Outbound).decode
+_message = msgspec.msgpack.Decoder(Message).decode
+
+
+class Memory:
+    """Typed access to the client's own tables. Writes join the open transaction of ``store``."""
+
+    __slots__ = ("store",)
+
+    def __init__(self, store: Keystore) -> None:
+        self.store = store
+
+    def identity(self) -> Identity:
+        """Who this device is; a new device gets its random id here, and keeps it."""
+        raw = self.store.get(_IDENTITY, b"")
+        if raw is not None:
+            return _identity(raw)
+        identity = Identity(device=os.urandom(ID_SIZE))
+        self.keep_identity(identity)
+        return identity
+
+    def keep_identity(self, identity: Identity) -> None:
+        self.store.put(_IDENTITY, b"", _encode(identity))
+
+    def adopt(self, name: str) -> Identity:
+        """The identity for ``name``. Raises ``BadConfig`` where the store is another user's."""
+        identity = self.identity()
+        if identity.name not in ("", name):
+            raise BadConfig(
+                f"this key store is {identity.name}'s, not {name}'s; use another one for {name}"
+            )
+        return msgspec.structs.replace(identity, name=name)
+
+    # --- names: pinned at first sight, so that no relay can move a name to another account ---
+
+    def account_of(self, name: str) -> bytes | None:
+        return self.store.get(_NAMES, b"n" + name.encode())
+
+    def name_of(self, account: bytes) -> str:
+        raw = self.store.get(_NAMES, b"a" + account)
+        return "" if raw is None else raw.decode()
+
+    def keep_name(self, account: bytes, name: str) -> None:
+        """Remember both ways; what is known already stays."""
+        if self.account_of(name) is None and not self.name_of(account):
+            self.store.put(_NAMES, b"n" + name.encode(), account)
+            self.store.put(_NAMES, b"a" + account, name.encode())
+
+    # --- messages on their way out ---
+
+    def outbound(self) -> list[Outbound]:
+        """What was sealed and never accepted, oldest first."""
+        found = [_outbound(raw) for _, raw in self.store.scan(_OUTGOING)]
+        return sorted(found, key=lambda each: each.number)
+
+    def keep_outbound(self, conversation: bytes, entry: Outbound) -> None:
+        self.store.put(_OUTGOING, conversation + entry.frame.id, _encode(entry))
+
+    def drop_outbound(self, conversation: bytes, id: bytes) -> None:
+        self.store.delete(_OUTGOING, conversation + id)
+
+    # --- messages sent and received ---
+
+    def knows(self, conversation: bytes, id: bytes) -> bool:
+        """Whether this message was received, or sent and accepted, before."""
+        return self.store.get(_RECEIVED, conversation + id) is not None
+
+    def keep_message(self, message: Message) -> None:
+        seq = _SEQ.pack(message.seq)
+        self.store.put(_MESSAGES, message.conversation + seq, _encode(message))
+        self.store.put(_RECEIVED, message.conversation + message.id, seq)
+
+    def message(self, conversation: bytes, seq: int) -> Message | None:
+        raw = self.store.get(_MESSAGES, conversation + _SEQ.pack(seq))
+        return None if raw is None else _message(raw)
+
+    def message_with(self, conversation: bytes, id: bytes) -> Message | None:
+        seq = self.store.get(_RECEIVED, conversation + id)
+        return None if seq is None else self.message(conversation, _SEQ.unpack(seq)[0])
+
+    def cursor(self, conversation: bytes) -> int:
+        """The highest seq that was handled here; 0 before the first."""
+        raw = self.store.get(_CURSORS, conversation)
+        return 0 if raw is None else int(_SEQ.unpack(raw)[0])
+
+    def keep_cursor(self, conversation: bytes, seq: int) -> None:
+        self.store.put(_CURSORS, conversation, _SEQ.pack(seq))

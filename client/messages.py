@@ -1,0 +1,127 @@
+"""What a user of the library sees: sent and received messages, and the events beside them.
+
+Only frozen data lives here. Sizes: identifiers are 16 bytes; times are milliseconds since
+1970-01-01 UTC; ``seq`` counts from 1 per conversation.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from crypto_modes import wire
+from crypto_modes.contract import Evidence
+from crypto_modes.errors import LouverError
+
+
+class ChatState(Enum):
+    """Where a chat stands: ``disconnected → connecting → connected → closed``."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    CLOSED = "closed"
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """The relay holds the message durably. ``stamp`` (32 bytes) is its frank in ``e2ee``."""
+
+    id: bytes
+    conversation: bytes
+    seq: int
+    time: int
+    stamp: bytes = b""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message in the clear, as it is shown and as the key store keeps it.
+
+    ``own``: sent by this user, from this or another device. ``warnings`` must be shown: they are
+    those of ``contract.Opened`` and ``gap:N`` (N messages of the relay's numbering are missing
+    before this one), ``reordered`` (the relay delivered it late), ``below_floor`` and
+    ``wrong_mode``. ``evidence`` is what a report would reveal, where the mode franks.
+    """
+
+    conversation: bytes
+    seq: int
+    id: bytes
+    sender: bytes
+    device: bytes
+    recipient: bytes
+    kind: wire.Kind
+    mode: str
+    epoch: int
+    time: int
+    content: bytes
+    own: bool = False
+    sender_name: str = ""
+    reply_to: bytes = b""
+    warnings: tuple[str, ...] = ()
+    evidence: Evidence | None = None
+    commitment: bytes = b""
+    stamp: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """The content as text; what is not UTF-8 is replaced by U+FFFD."""
+        return self.content.decode("utf-8", "replace")
+
+    @property
+    def peer(self) -> bytes:
+        """The other user's account."""
+        return self.recipient if self.own else self.sender
+
+
+class KeyChange(msgspec.Struct, frozen=True):
+    """The account key of ``peer`` is not the pinned one: nothing is sent to them and nothing of
+    theirs is shown until ``Chat.accept_key``."""
+
+    peer: bytes
+
+
+class KeyRefusal(msgspec.Struct, frozen=True):
+    """The relay showed a device list or keys of ``peer`` that do not verify; they are not used."""
+
+    peer: bytes
+    reason: str
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A message that cannot be opened; it was dropped, and no receipt was sent."""
+
+    conversation: bytes
+    seq: int
+    sender: bytes
+    reason: str
+
+
+class NotSent(msgspec.Struct, frozen=True):
+    """A message was refused for good; the same error was raised where it was awaited."""
+
+    id: bytes
+    peer: bytes
+    error: LouverError
+
+
+class StateChange(msgspec.Struct, frozen=True):
+    """The connection's new state; ``reason`` says why it broke, ``retry`` in how many seconds."""
+
+    state: ChatState
+    reason: str = ""
+    retry: float = 0.0
+
+
+Event = (
+    wire.Notice
+    | wire.Receipt
+    | wire.Typing
+    | wire.Presence
+    | wire.Policy
+    | wire.Error
+    | KeyChange
+    | KeyRefusal
+    | Unreadable
+    | NotSent
+    | StateChange
+)

@@ -1,0 +1,330 @@
+"""Whom and what this client believes: the modes' ends, the pinned policies, and the ``Need`` loop.
+
+What may live here: calling a mode and fetching, once, what it says it needs; every answer is
+verified by the mode or the pins before it is believed. What may not: messages' order and
+storage (``outgoing``, ``incoming``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol, TypeVar, runtime_checkable
+
+from client.memory import Memory
+from client.messages import Event, KeyChange, KeyRefusal
+from client.session import Session
+from crypto_modes import policy, registry, wire
+from crypto_modes.contract import (
+    ClientMode,
+    ClientTools,
+    Mode,
+    Need,
+    NeedBundles,
+    NeedDevices,
+    NeedPolicy,
+    Want,
+)
+from crypto_modes.errors import (
+    BadArgument,
+    KeyChanged,
+    KeyRefused,
+    LouverError,
+    ModeMismatch,
+    NotInThisMode,
+    UnknownDevice,
+)
+from crypto_modes.pins import Pins
+
+# A mode may need a device list, bundles and some epochs of policy in turn; one that still lacks
+# something after this many answers is being led on by the relay.
+MOST_NEEDS = 64
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Verifying(Protocol):
+    """What a mode that knows its users' keys offers beside the two verbs."""
+
+    def publication(self, left: wire.Published | None) -> list[wire.Publish]: ...
+    def safety_number(self, peer: bytes) -> str: ...
+    def accept_key(self, peer: bytes) -> None: ...
+    def pinned_key(self, peer: bytes) -> bytes | None: ...
+
+
+@runtime_checkable
+class Signing(Verifying, Protocol):
+    """A mode that also holds the account key of this user."""
+
+    def sign(self, record: bytes) -> bytes: ...
+
+
+class Trust:
+    """The beliefs of one device. ``begin`` first, as soon as the account is known."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        session: Session,
+        modes: Mapping[str, Mode],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._memory = memory
+        self._session = session
+        self._modes = modes
+        self._emit = emit
+        self._account = b""
+        self._clients: dict[str, ClientMode] = {}
+        self._under_way: dict[Want, asyncio.Task[None]] = {}
+
+    def begin(self, account: bytes, device: bytes) -> None:
+        """Make the modes' ends. Called once; a mode may write its first state here."""
+        self._account = account
+        tools = ClientTools(
+            account=account, device=device, state=self._memory.store, random=os.urandom, now=now_ms
+        )
+        strengths = registry.strengths(self._modes)
+        self.pins = Pins(self._memory.store, account, strengths)
+        with self._memory.store.transaction():
+            self._clients = {name: mode.client(tools) for name, mode in self._modes.items()}
+
+    def client(self, mode: str) -> ClientMode:
+        """This device's end of ``mode``. Raises ``ModeMismatch`` where it is not installed."""
+        client = self._clients.get(mode)
+        if client is None:
+            known = ", ".join(self._clients)
+            raise ModeMismatch(f"this client does not know the mode {mode!r}, only {known}")
+        return client
+
+    def verifying(self) -> Verifying:
+        """The mode that knows the users' keys. Raises ``NotInThisMode`` where none is installed."""
+        for client in self._clients.values():
+            if isinstance(client, Verifying):
+                return client
+        raise NotInThisMode("no mode with keys of its own is installed here")
+
+    def words(self, mode: str) -> str:
+        """Who can read in ``mode``. Our own words, where we know the mode: a relay may lie."""
+        known = self._modes.get(mode)
+        welcome = self._session.welcome
+        if known is not None:
+            return known.words
+        return "" if welcome is None else welcome.words.get(mode, "")
+
+    def weaker(self, mode: str, other: str) -> bool:
+        """Whether more people can read ``mode`` than ``other``."""
+        return self._modes[mode].strength < self._modes[other].strength
+
+    # --- the Need loop ---
+
+    async def resolve(self, work: Callable[[], T], *, answering: Want | None = None) -> T:
+        """``work`` inside one transaction, again after fetching each thing it says it needs.
+
+        ``answering`` is what is being fetched already: to need that again has no end.
+        Raises what ``work`` or the fetching raises; nothing of ``work`` is kept then.
+        """
+        fetched = {answering}
+        for _ in range(MOST_NEEDS):
+            try:
+                with self._memory.store.transaction():
+                    return work()
+            except Need as need:
+                want = need.what
+            if want in fetched:
+                break
+            await self.satisfy(want)
+            fetched.add(want)
+        raise _unanswered(want)
+
+    async def satisfy(self, want: Want) -> None:
+        """Fetch ``want`` and supply it; whoever else wants it meanwhile shares the answer."""
+        task = self._under_way.get(want)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._fetch(want))
+            self._under_way[want] = task
+            task.add_done_callback(lambda done: self._fetched(want, done))
+        await asyncio.shield(task)
+
+    def _fetched(self, want: Want, task: asyncio.Task[None]) -> None:
+        del self._under_way[want]
+        if not task.cancelled():
+            task.exception()  # seen: everybody who waited may have been cancelled since
+
+    async def _fetch(self, want: Want) -> None:
+        match want:
+            case NeedDevices(account):
+                await self.look_up(account, answering=want)
+            case NeedBundles(account, devices):
+                request = wire.GetKeys(ref=0, account=account, devices=devices)
+                keys = await self._session.ask(request, wire.Keys)
+                await self._supply(keys, account, answering=want)
+            case NeedPolicy(_, peer, epoch):
+                ask = wire.SetPolicy(ref=0, peer=peer, epoch=epoch)
+                offered = await self._session.ask(ask, wire.Policy)
+                await self.believe(offered, answering=want)
+            case _:
+                raise NotInThisMode("a client's mode asked for what only a relay has")
+
+    # --- accounts ---
+
+    async def look_up(
+        self, account: bytes = b"", name: str | None = None, *, answering: Want | None = None
+    ) -> wire.Devices:
+        """An account's name, key and devices. Raises ``Forbidden`` where it cannot be reached."""
+        request = wire.GetDevices(ref=0, account=account, name=name)
+        found = await self._session.ask(request, wire.Devices)
+        if found.account != account and found.name != name:
+            raise KeyRefused("the relay answered with another account than was asked for")
+        self._memory.keep_name(found.account, found.name)
+        await self._supply(found, found.account, answering=answering)
+        return found
+
+    async def account(self, peer: bytes | str) -> bytes:
+        """The account id of a name or an id."""
+        if isinstance(peer, bytes):
+            return peer
+        known = self._memory.account_of(peer)
+        return known if known is not None else (await self.look_up(name=peer)).account
+
+    async def name(self, account: bytes) -> str:
+        """The name of an account."""
+        return self._memory.name_of(account) or (await self.look_up(account)).name
+
+    # --- what the relay says ---
+
+    async def _supply(
+        self,
+        answer: wire.Devices | wire.Keys,
+        account: bytes,
+        *,
+        answering: Want | None = None,
+    ) -> None:
+        def supply() -> KeyChanged | None:
+            changed = None
+            for client in self._clients.values():
+                try:
+                    client.supply(answer)
+                except KeyChanged as error:
+                    changed = error  # raised outside, because what it wrote is to be kept
+            return changed
+
+        try:
+            changed = await self.resolve(supply, answering=answering)
+        except KeyRefused as error:
+            if not isinstance(answer, wire.Devices) or answer.list is not None:
+                self._emit(KeyRefusal(account, str(error)))
+            raise
+        if changed is not None:
+            self._emit(KeyChange(account))
+            raise changed
+
+    async def pushed(self, frame: wire.Devices | wire.Policy) -> None:
+        """Take a list or a policy that was sent unasked; what does not verify becomes an event."""
+        if isinstance(frame, wire.Policy):
+            await self.believe(frame)
+        else:
+            await self._supply(frame, frame.account)
+
+    async def believe(self, offered: wire.Policy, *, answering: Want | None = None) -> None:
+        """Pin a policy, if it may follow what is pinned. Raises ``BelowFloor`` and others."""
+        await self.resolve(
+            lambda: self.pins.record(offered, self._keys(offered)), answering=answering
+        )
+
+    async def policy(self, peer: bytes, *, fresh: bool = False) -> wire.Policy:
+        """The policy in force with ``peer``; asked for again where ``fresh``."""
+        conversation = policy.conversation_id(self._account, peer)
+        current = self.pins.current(conversation)
+        if fresh or current is None:
+            await self.satisfy(NeedPolicy(conversation, peer, 0))
+            current = self.pins.current(conversation)
+        if current is None:
+            raise _unanswered(NeedPolicy(conversation, peer, 0))
+        return current
+
+    async def propose(self, peer: bytes, modes: wire.Modes) -> wire.Policy:
+        """Sign and propose the next epoch; the policy as the relay then shows it."""
+        current = await self.policy(peer, fresh=True)
+        signing = self.verifying()
+        if not isinstance(signing, Signing):
+            raise NotInThisMode("no mode with an account key to sign with is installed here")
+        await self._publish(signing)
+        keys = {}
+        for account in (current.first, current.second):
+            keys[account] = (await self.look_up(account)).key
+        created = now_ms()
+        candidate = policy.successor(current, modes, created, keys)
+        request = wire.SetPolicy(
+            ref=0,
+            peer=peer,
+            epoch=candidate.epoch,
+            modes=modes,
+            created=created,
+            signature=signing.sign(policy.record(candidate)),
+        )
+        answer = await self._session.ask(request, wire.Policy)
+        await self.believe(answer)
+        return answer
+
+    # --- own keys ---
+
+    async def publish(self, modes: Collection[str]) -> None:
+        """Publish this device's keys, and refill them, where one of ``modes`` calls for it."""
+        for name, client in self._clients.items():
+            if isinstance(client, Verifying) and (name in modes or self._published(client)):
+                await self._publish(client)
+
+    def _published(self, client: Verifying) -> bool:
+        return client.pinned_key(self._account) is not None
+
+    async def _publish(self, client: Verifying) -> None:
+        left: wire.Published | None = None
+        # First everything, then what the relay's answer says is lacking; then it lacks nothing.
+        for _ in range(3):
+            frames = await self.resolve(lambda left=left: client.publication(left))
+            for frame in frames:
+                left = await self._session.ask(frame, wire.Published)
+            if not frames:
+                return
+
+    def safety_number(self, peer: bytes) -> str:
+        """60 digits. Raises ``NotInThisMode`` where a side has no keys that are known here."""
+        try:
+            return self.verifying().safety_number(peer)
+        except (Need, BadArgument):
+            raise NotInThisMode(
+                "there is no safety number: not both of you have published keys"
+            ) from None
+
+    async def accept_key(self, peer: bytes) -> None:
+        """The user compared and accepts the changed key of ``peer``."""
+        client = self.verifying()
+        await self.resolve(lambda: client.accept_key(peer))
+
+    def _keys(self, offered: wire.Policy) -> dict[bytes, bytes]:
+        """The account keys of both parties that this client itself verified."""
+        try:
+            pinned_key = self.verifying().pinned_key
+        except NotInThisMode:
+            return {}
+        pairs = ((account, pinned_key(account)) for account in (offered.first, offered.second))
+        return {account: key for account, key in pairs if key is not None}
+
+
+def _unanswered(want: Want) -> LouverError:
+    match want:
+        case NeedBundles():
+            return UnknownDevice(
+                "the other user has not published keys yet; ask them to connect once"
+            )
+        case NeedDevices():
+            return UnknownDevice("the other user has not published a device list yet")
+    return ModeMismatch("the relay does not show the policy that it refers to")
+
+
+def now_ms() -> int:
+    """Wall-clock time in milliseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1_000_000
