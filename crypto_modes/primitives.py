@@ -34,6 +34,7 @@ KEM_SEED_SIZE = 64
 KEM_KEY_SIZE = 1184
 KEM_CIPHERTEXT_SIZE = 1088
 
+_PROBE = bytes(range(1, 33))  # any private key shows whether a public one has small order
 _BLOCK = 64
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
@@ -143,6 +144,11 @@ def x25519(private: bytes, public: bytes) -> bytes:
         raise KeyRefused("an X25519 key of small order agrees on nothing") from None
 
 
+def x25519_check(public: bytes) -> None:
+    """Refuse a key with which every agreement would give zero. Raises ``KeyRefused``."""
+    x25519(_PROBE, public)
+
+
 def ed25519_public(seed: bytes) -> bytes:
     """The public key of a 32-byte seed."""
     return _sodium.crypto_sign_seed_keypair(seed)[0]
@@ -164,10 +170,13 @@ def ed25519_check(public: bytes) -> None:
 
 
 def ed25519_verify(public: bytes, signature: bytes, message: bytes) -> None:
-    """Raises ``KeyRefused`` unless ``signature`` is ``public``'s over ``message``."""
-    ed25519_check(public)
-    if len(signature) != SIGNATURE_SIZE:
-        raise KeyRefused("an Ed25519 signature has 64 bytes")
+    """Raises ``KeyRefused`` unless ``signature`` is ``public``'s over ``message``.
+
+    libsodium itself refuses small-order and non-canonical keys here; ``ed25519_check``, which
+    costs as much again, is for the moment a key enters.
+    """
+    if len(public) != KEY_SIZE or len(signature) != SIGNATURE_SIZE:
+        raise KeyRefused("an Ed25519 key has 32 bytes, a signature 64")
     try:
         _sodium.crypto_sign_open(signature + message, public)
     except CryptoError:
@@ -179,18 +188,28 @@ def kem_public(seed: bytes) -> bytes:
     return MLKEM768PrivateKey.from_seed_bytes(seed).public_key().public_bytes_raw()
 
 
+def _kem_load(public: bytes) -> MLKEM768PublicKey:
+    try:
+        return MLKEM768PublicKey.from_public_bytes(public)
+    except ValueError:
+        raise KeyRefused(f"an ML-KEM-768 key has {KEM_KEY_SIZE} bytes, reduced") from None
+
+
+def kem_check(public: bytes) -> None:
+    """Refuse a key of the wrong size or with unreduced coefficients, as FIPS 203 demands.
+
+    Raises ``KeyRefused``.
+    """
+    _kem_load(public)
+
+
 def kem_encapsulate(public: bytes) -> tuple[bytes, bytes]:
     """``(shared secret, ciphertext)``. Raises ``KeyRefused`` for a key that FIPS 203 refuses.
 
     The one door whose randomness comes from inside: the library draws it from the operating
     system and offers no way to pass it in.
     """
-    if len(public) != KEM_KEY_SIZE:
-        raise KeyRefused(f"an ML-KEM-768 key has {KEM_KEY_SIZE} bytes")
-    try:
-        return MLKEM768PublicKey.from_public_bytes(public).encapsulate()
-    except ValueError:
-        raise KeyRefused("not a valid ML-KEM-768 key") from None
+    return _kem_load(public).encapsulate()
 
 
 def kem_decapsulate(seed: bytes, ciphertext: bytes) -> bytes:

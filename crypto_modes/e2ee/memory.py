@@ -1,0 +1,56 @@
+"""All that one client keeps for ``e2ee``, in one place to hand around.
+
+Only the gathering lives here, and the two tables of counters; each other table belongs to the
+file that knows its meaning.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from crypto_modes.contract import ClientTools
+from crypto_modes.e2ee.body import Heard, Said
+from crypto_modes.e2ee.handshakes import Handshakes
+from crypto_modes.e2ee.identity import Identity
+from crypto_modes.e2ee.peers import Peers
+from crypto_modes.e2ee.sessions import Sessions
+from crypto_modes.pins import Pins
+
+SAID = "e2ee_said"  # conversation -> Said
+HEARD = "e2ee_heard"  # conversation || account || device -> Heard
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_said = msgspec.msgpack.Decoder(Said).decode
+_decode_heard = msgspec.msgpack.Decoder(Heard).decode
+
+
+class Memory:
+    """One client's tools, keys, peers, sessions and counters; all in its ``State``."""
+
+    __slots__ = ("handshakes", "identity", "peers", "pins", "sessions", "tools")
+
+    def __init__(self, tools: ClientTools) -> None:
+        self.tools = tools
+        self.pins = Pins(tools.state, tools.account)
+        self.identity = Identity(tools)
+        self.peers = Peers(tools.state)
+        self.sessions = Sessions(tools.state)
+        self.handshakes = Handshakes(tools, self.identity, self.peers)
+
+    def said(self, conversation: bytes) -> Said:
+        """What this device said there."""
+        raw = self.tools.state.get(SAID, conversation)
+        return Said() if raw is None else _decode_said(raw)
+
+    def heard(self, conversation: bytes, peer: bytes) -> Heard:
+        """What was heard there from ``account || device``."""
+        raw = self.tools.state.get(HEARD, conversation + peer)
+        return Heard() if raw is None else _decode_heard(raw)
+
+    def keep_said(self, conversation: bytes, said: Said) -> None:
+        """Store the same."""
+        self.tools.state.put(SAID, conversation, _encode(said))
+
+    def keep_heard(self, conversation: bytes, peer: bytes, heard: Heard) -> None:
+        """Store the same."""
+        self.tools.state.put(HEARD, conversation + peer, _encode(heard))

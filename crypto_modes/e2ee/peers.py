@@ -1,0 +1,135 @@
+"""What a client knows of accounts: pinned account keys and verified device lists; modes.md 17, 18.
+
+What may live here: learning, pinning, accepting a changed key. What may not: cryptography
+beyond calling ``devices.py``; sessions. The first key seen of an account is pinned; another one
+stops sending until the user accepts it, having compared safety numbers.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from crypto_modes import wire
+from crypto_modes.contract import Need, NeedDevices, State
+from crypto_modes.e2ee import devices
+from crypto_modes.e2ee.pqxdh import Party
+from crypto_modes.errors import BadArgument, KeyChanged, KeyRefused
+
+PEERS = "e2ee_peers"  # account -> account key, 32 bytes || DeviceList, or nothing yet
+OFFERS = "e2ee_offers"  # account -> the same, under a changed key that nobody accepted yet
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(wire.DeviceList).decode
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A pinned account ``key``, the verified list under it, and its devices by id."""
+
+    key: bytes
+    list: wire.DeviceList
+    devices: dict[bytes, Party]
+
+
+class Peers:
+    """The accounts that one client knows, its own among them."""
+
+    __slots__ = ("_offers", "_parsed", "_state")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        # Only a memo of decoded rows: an entry counts only while its bytes are the row's.
+        self._parsed: dict[bytes, tuple[bytes, Known]] = {}
+        # Beside the table, because whoever calls ``learn`` may roll back when it raises.
+        self._offers: dict[bytes, bytes] = {}
+
+    def known(self, account: bytes) -> Known | None:
+        """What was verified of ``account``; None before its first list."""
+        raw = self._state.get(PEERS, account)
+        if raw is None or len(raw) == 32:
+            return None
+        memo = self._parsed.get(account)
+        if memo is not None and memo[0] == raw:
+            return memo[1]
+        key, listed = raw[:32], _decode(raw[32:])
+        parties = {
+            each.device: Party(account, each.device, key, each.signing, each.agreement)
+            for each in listed.certificates
+        }
+        known = Known(key, listed, parties)
+        self._parsed[account] = (raw, known)
+        return known
+
+    def to_send(self, account: bytes) -> Known:
+        """The same, to encrypt to. Raises ``Need``, or ``KeyChanged`` until that is accepted."""
+        if self._offer(account) is not None:
+            raise KeyChanged("the peer's key changed; compare safety numbers, then accept it")
+        known = self.known(account)
+        if known is None:
+            raise Need(NeedDevices(account))
+        return known
+
+    def key(self, account: bytes) -> bytes | None:
+        """The pinned account key, 32 bytes."""
+        raw = self._state.get(PEERS, account)
+        return None if raw is None else raw[:32]
+
+    def pin(self, account: bytes, key: bytes) -> None:
+        """Pin a key that was learnt in person, before any list."""
+        self._state.put(PEERS, account, key)
+
+    def learn(self, frame: wire.Devices) -> list[bytes]:
+        """Verify and keep a list; the ids of devices that are gone or have other keys now.
+
+        Raises:
+            KeyRefused: nothing was published, the list does not verify, or it is older than, or
+                contradicts, the one known.
+            KeyChanged: it verifies, but under another key than the pinned one. The offer is
+                kept for ``accept``: the one write here that stands beside an error.
+        """
+        if frame.list is None:
+            raise KeyRefused("this account has published no devices yet; it must come online first")
+        devices.verify_list(frame.account, frame.key, frame.list)
+        row = frame.key + _encode(frame.list)
+        pinned = self.key(frame.account)
+        if pinned is not None and pinned != frame.key:
+            self._offers[frame.account] = row
+            self._state.put(OFFERS, frame.account, row)
+            raise KeyChanged("the peer's key changed; compare safety numbers, then accept it")
+        known = self.known(frame.account)
+        if known is not None:
+            if frame.list.version < known.list.version:
+                raise KeyRefused("the relay shows an older device list than before")
+            if (
+                frame.list.version == known.list.version
+                and self._state.get(PEERS, frame.account) != row
+            ):
+                raise KeyRefused("the relay shows two device lists of one version")
+        self._withdraw(frame.account)
+        self._state.put(PEERS, frame.account, row)
+        return _changed(known, self.known(frame.account))
+
+    def accept(self, account: bytes) -> None:
+        """Take the changed key. Raises ``BadArgument`` where none was offered."""
+        row = self._offer(account)
+        if row is None:
+            raise BadArgument("no changed key of this account waits to be accepted")
+        self._state.put(PEERS, account, row)
+        self._withdraw(account)
+
+    def offered(self, account: bytes) -> bytes | None:
+        """The changed account key that waits to be accepted."""
+        row = self._offer(account)
+        return None if row is None else row[:32]
+
+    def _offer(self, account: bytes) -> bytes | None:
+        return self._offers.get(account) or self._state.get(OFFERS, account)
+
+    def _withdraw(self, account: bytes) -> None:
+        self._offers.pop(account, None)
+        self._state.delete(OFFERS, account)
+
+
+def _changed(before: Known | None, after: Known | None) -> list[bytes]:
+    if before is None or after is None:
+        return []
+    return [id_ for id_, party in before.devices.items() if after.devices.get(id_) != party]

@@ -1,0 +1,169 @@
+"""Opening: the copy for this device, held to its commitment and counters; modes.md 30.
+
+Only the order of these steps lives here: place → session → decrypt → commitment → counters →
+store. The floor comes before (``pins.py``), showing and acknowledging after, at the caller.
+Nothing is written before all that can fail has not.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from crypto_modes import policy, wire
+from crypto_modes.contract import DIGEST_SIZE, NO_DIGEST, Evidence, Need, NeedDevices, Opened
+from crypto_modes.e2ee import body, header
+from crypto_modes.e2ee.body import Body
+from crypto_modes.e2ee.header import First, Header
+from crypto_modes.e2ee.memory import Memory
+from crypto_modes.e2ee.pqxdh import Party
+from crypto_modes.e2ee.session import NAME, Envelope, Session, Unsealed
+from crypto_modes.errors import CannotOpen, KeyChanged, LouverError
+from crypto_modes.franking import commitment
+from crypto_modes.primitives import KEY_SIZE, H, equal
+
+ASKED_LIMIT = 256
+
+_conversation = lru_cache(4096)(policy.conversation_id)
+
+
+class _Came(NamedTuple):
+    """What a copy came with: its session, parsed header and ciphertext, and the first-message
+    block if it began that session just now. ``answered``: it had been received on before.
+    """
+
+    session: Session
+    parsed: tuple[Header, bytes]
+    begins: First | None
+    answered: bool
+
+
+class Receiver:
+    """Opens deliveries for one device."""
+
+    __slots__ = ("_asked", "_memory")
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        # Messages whose sending device was asked for: a second look without it is final.
+        self._asked: set[tuple[bytes, bytes]] = set()
+
+    def open(self, delivery: wire.Deliver) -> Opened:
+        """The text of a delivery for this device.
+
+        Raises ``Need``; ``KeyChanged`` where only a changed key explains the sender; and for
+        everything else the one ``CannotOpen``, whatever the reason.
+        """
+        if not delivery.body:
+            return Opened(content=b"", kind=delivery.kind, warnings=("no_copy",))
+        try:
+            return self._open(delivery)
+        except (CannotOpen, KeyChanged):
+            raise
+        except LouverError:
+            raise CannotOpen from None
+
+    def _open(self, delivery: wire.Deliver) -> Opened:
+        memory, account = self._memory, self._memory.tools.account
+        self._check_place(delivery)
+        mine = delivery.sender == account
+        other = delivery.recipient if mine else delivery.sender
+        digest = memory.pins.digest(delivery.conversation, delivery.epoch, other)
+        peer = delivery.sender + delivery.device
+        came = self._find(delivery, peer)
+        envelope = Envelope(
+            delivery.epoch,
+            delivery.conversation,
+            delivery.id,
+            delivery.sender,
+            delivery.device,
+            delivery.recipient,
+            digest,
+            delivery.commitment,
+        )
+        kept = memory.sessions.kept(peer, came.session, memory.tools.now())
+        device, random = memory.tools.device, memory.tools.random
+        unsealed = came.session.open(envelope, device, came.parsed, kept, random)
+        key, message = unsealed.plaintext[:KEY_SIZE], unsealed.plaintext[KEY_SIZE:]
+        # GCM alone does not bind a text: one ciphertext can open to two. The commitment does.
+        opened = commitment(key, delivery.conversation, delivery.id, message)
+        if not equal(opened, delivery.commitment):
+            raise CannotOpen
+        text = body.decode(message)
+        if text.kind != delivery.kind:
+            raise CannotOpen
+        warnings = self._keep(delivery, came, unsealed, (text, H(message)))
+        return Opened(
+            content=text.content,
+            kind=text.kind,
+            reply_to=text.reply_to,
+            evidence=None if mine else Evidence(reporter=account, message=message, key=key),
+            warnings=warnings,
+        )
+
+    def _check_place(self, delivery: wire.Deliver) -> None:
+        account, device = self._memory.tools.account, self._memory.tools.device
+        sender, recipient = delivery.sender, delivery.recipient
+        if account not in (sender, recipient) or delivery.mode != NAME:
+            raise CannotOpen
+        if (sender, delivery.device) == (account, device):
+            raise CannotOpen
+        if len(delivery.commitment) != DIGEST_SIZE:
+            raise CannotOpen
+        # The sender vouches for the conversation in the AAD; that it is theirs, only this shows.
+        if _conversation(sender, recipient) != delivery.conversation:
+            raise CannotOpen
+
+    def _find(self, delivery: wire.Deliver, peer: bytes) -> _Came:
+        parsed = header.parse(delivery.body)
+        head = parsed[0]
+        party = self._sender(delivery)
+        session = self._memory.sessions.find(peer, head.session, self._memory.tools.now())
+        if session is not None:
+            return _Came(session, parsed, None, session.answered)
+        if head.first is None:
+            raise CannotOpen
+        digest = NO_DIGEST
+        if delivery.sender != self._memory.tools.account:
+            pins, epoch = self._memory.pins, head.first.epoch
+            digest = pins.digest(delivery.conversation, epoch, delivery.sender)
+        session = self._memory.handshakes.accept(head, party, delivery.conversation, digest)
+        return _Came(session, parsed, head.first, answered=False)
+
+    def _sender(self, delivery: wire.Deliver) -> Party:
+        """The listed device that sent this; asks for the list once per message."""
+        sender, peers = delivery.sender, self._memory.peers
+        known = peers.known(sender)
+        party = None if known is None else known.devices.get(delivery.device)
+        if party is not None:
+            return party
+        if peers.offered(sender) is not None:
+            raise KeyChanged("the peer's key changed; compare safety numbers, then accept it")
+        asked = (delivery.conversation, delivery.id)
+        if asked in self._asked:
+            self._asked.discard(asked)
+            raise CannotOpen
+        if len(self._asked) >= ASKED_LIMIT:
+            self._asked.clear()
+        self._asked.add(asked)
+        raise Need(NeedDevices(sender))
+
+    def _keep(
+        self, delivery: wire.Deliver, came: _Came, unsealed: Unsealed, text: tuple[Body, bytes]
+    ) -> tuple[str, ...]:
+        """Store what a message that opened changes; the warnings to show with it."""
+        memory, conversation = self._memory, delivery.conversation
+        peer = delivery.sender + delivery.device
+        if came.begins is not None:
+            memory.identity.use_up(came.begins)
+        former = memory.sessions.opened(peer, came.session, unsealed, memory.tools.now())
+        heard = memory.heard(conversation, peer)
+        warnings = heard.note(*text)
+        memory.keep_heard(conversation, peer, heard)
+        if delivery.sender != memory.tools.account:
+            said = memory.said(conversation)
+            said.seen += 1
+            memory.keep_said(conversation, said)
+        # A session that takes the place of one that worked: a reinstalled peer, or a clone.
+        reset = former is not None and (former.answered if came.begins else came.answered)
+        return (*warnings, "session_reset") if reset else warnings
