@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from crypto_modes.contract import Need, NeedDataKey, NeedFrankingKey, NeedWrappedKey
@@ -49,9 +50,14 @@ class MemoryKeys:
 
 
 class MemoryKeyring:
-    """A keyring that keeps its keys in a dictionary; ``away`` makes it unreachable."""
+    """A keyring that keeps its keys in a dictionary. ``away`` makes it unreachable, ``hold`` slow;
+    ``asked`` is set by each call.
+    """
 
     def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self._answer = asyncio.Event()
+        self._answer.set()
         self.away = False
         self.calls = 0
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
@@ -61,13 +67,13 @@ class MemoryKeyring:
         return key, await self.wrap(key, context)
 
     async def wrap(self, key: bytes, context: bytes) -> bytes:
-        self._answer()
+        await self._reach()
         wrapped = os.urandom(16)
         self._known[wrapped] = key, context
         return wrapped
 
     async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        self._answer()
+        await self._reach()
         key, bound = self._known[wrapped]
         if bound != context:
             raise CannotOpen
@@ -76,8 +82,16 @@ class MemoryKeyring:
     async def close(self) -> None:
         self._known.clear()
 
-    def _answer(self) -> None:
+    def hold(self) -> asyncio.Event:
+        """Keep every call from now on waiting until the event is set."""
+        self.asked.clear()
+        self._answer = asyncio.Event()
+        return self._answer
+
+    async def _reach(self) -> None:
         self.calls += 1
+        self.asked.set()
+        await self._answer.wait()
         if self.away:
             raise KeyServiceUnavailable("the test's keyring is away")
 
