@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from crypto_modes import at_rest, tls
+from crypto_modes import at_rest, e2ee, tls
 from crypto_modes.contract import ADVERSARIES, Mode
 from crypto_modes.errors import BadConfig
 
 GROUP = "louver.modes"
-BUILTIN: tuple[Mode, ...] = (tls.MODE, at_rest.MODE)
+BUILTIN: tuple[Mode, ...] = (tls.MODE, at_rest.MODE, e2ee.MODE)
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
