@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
@@ -31,7 +31,7 @@ from tests.mode_ends import server_tools
 
 T = TypeVar("T")
 FRANKING_KEY = b"franking key of this month, 32 B"
-MODES: wire.Modes = dict.fromkeys(wire.KINDS, "e2ee")
+MODES: wire.Modes = {kind: "e2ee" for kind in get_args(wire.Kind)}
 STRENGTHS = {"tls": 10, "at_rest": 20, "e2ee": 30}
 
 
