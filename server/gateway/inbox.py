@@ -136,8 +136,9 @@ class Inbox:
         length = second & 0x7F
         header = 6
         if not second & 0x80:
-            length = header = 1  # not masked: the library fails it on these two bytes
-        elif length in (_LENGTH_16, _LENGTH_64):
+            self._owed = 2  # not masked: these two bytes are enough for the library to fail it
+            return True
+        if length in (_LENGTH_16, _LENGTH_64):
             extra = 2 if length == _LENGTH_16 else 8
             if end - position < 2 + extra:
                 return False
