@@ -97,13 +97,15 @@ class Access(_Part, frozen=True, kw_only=True):
     """One path of the moderation drill. ``measured`` False: the other fields are None.
 
     ``readable``, ``verifiable`` and ``logged`` are fractions of the labelled messages;
-    ``over_collection`` is bytes disclosed per byte needed.
+    ``over_collection`` is bytes disclosed per byte needed. ``basis`` is what proves a report: the
+    relay's own ``record``, or the sender's ``commitment`` with the relay's stamp.
     """
 
     measured: bool
     labelled: int | None = None
     readable: float | None = None
     verifiable: float | None = None
+    basis: Literal["", "record", "commitment"] = ""
     time_to_evidence_ms: Span | None = None
     over_collection: float | None = None
     forged_submitted: int | None = None
