@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from bootstrap import launcher
 from crypto_modes import wire
 from crypto_modes.contract import ADVERSARIES
 from crypto_modes.registry import BUILTIN
@@ -119,6 +125,39 @@ def test_the_modes_are_said_in_their_own_words(page: str) -> None:
     _, _, *rows = table_with("mode", (ROOT / page).read_text())
     written = {row[0]: row[1] for row in rows}
     assert written == {mode.name: mode.words for mode in BUILTIN}
+
+
+# commands
+
+
+def shown_commands() -> list[tuple[str, tuple[str, ...]]]:
+    """Each `./louver …` and `./louverd …` in the pages' shell blocks, as program and words, but
+    for the launcher's own commands."""
+    found = set()
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in re.split(r"\n|&&", block):
+                words = shlex.split(line, comments=True)
+                program, *rest = [*words, "", ""][:2]
+                if program.startswith("./louver") and rest[0] not in launcher.OWN:
+                    found.add((program[2:], tuple(words[1:])))
+    return sorted(found)
+
+
+@functools.cache
+def help_of(program: str, path: tuple[str, ...]) -> str:
+    module = {"louver": "client.cli", "louverd": "server.cli"}[program]
+    command = [sys.executable, "-c", f"from {module} import main; main()", *path, "--help"]
+    plain = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize(("program", "words"), shown_commands())
+def test_shown_commands_exist(program: str, words: tuple[str, ...]) -> None:
+    depth = 2 if words[0] in {"config", "certs"} else 1
+    options = {word.partition("=")[0] for word in words if word.startswith("-")}
+    assert options <= set(re.findall(r"--?[\w-]+", help_of(program, words[:depth])))
 
 
 # pages
