@@ -43,6 +43,7 @@ from crypto_modes.errors import (
     Unauthorized,
     Unavailable,
 )
+from server import logs
 from server.observe import CONTENT_TYPE
 from server.settings_tree import Internal as InternalSettings
 
@@ -112,6 +113,7 @@ class Internal:
         serve = self._server.serve(sockets=[listening])
         self._task = asyncio.get_running_loop().create_task(serve, name="internal listener")
         await self._server.up.wait()
+        logs.logger().info("internal listener ready", port=self.port)
 
     async def stop(self) -> None:
         """Answer what was asked, then close. May be called twice, or without a start."""

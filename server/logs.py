@@ -27,7 +27,8 @@ Fields = MutableMapping[str, Any]
 Logger = structlog.typing.FilteringBoundLogger
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_EVENT = re.compile(r"[a-z][a-z0-9 _-]{0,79}")
+# Words too short to be a token or a key, so that text put into an event shows up as unnamed.
+_EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,23}( [A-Za-z0-9_-]{1,24}){0,9}")
 _WORD = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _ADDRESS = re.compile(r"[0-9a-fA-F:.]{2,45}(%[a-z0-9]{1,15})?")
 _TOKEN = re.compile(r"lv[a-z]_[A-Za-z0-9_-]{16,}|[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}\.")
@@ -107,7 +108,11 @@ def _text(value: object) -> object:
 
 def _own_words(value: object) -> object:
     """The message of an error that speaks to the operator, never one that quotes a client."""
-    return _plain(str(value)) if isinstance(value, BadConfig | Unavailable) else None
+    return _plain(str(value)) if _speaks(value) else None
+
+
+def _speaks(value: object) -> object:
+    return value if isinstance(value, BadConfig | Unavailable) else None
 
 
 def _error(value: object) -> object:
@@ -154,6 +159,7 @@ FIELDS: Mapping[str, Callable[[object], object]] = {
     "messages": _number,
     "milliseconds": _number,
     "pid": _number,
+    "readable": _number,
     "seconds": _number,
     "seq": _number,
     # the operator's own
@@ -182,7 +188,10 @@ def _allow(logger: object, level: str, fields: Fields) -> Fields:
     failure = _failure(fields.pop("exc_info", None))
     if failure is not None:
         allowed["error"], allowed["where"] = type(failure).__name__, _where(failure)
+        fields.setdefault("problem", _speaks(failure))
     for name, value in fields.items():
+        if value is None:
+            continue
         shown = FIELDS[name](value) if name in FIELDS else None
         if shown is None:
             _state.dropped += 1

@@ -234,10 +234,10 @@ async def print_lines(
     """Write every message, or the verdict on every line of ``reports``, as JSON lines to ``out``;
     one log line says how many. Raises ``BadConfig`` where something cannot be opened.
     """
-    logs.configure("info", settings.log.format, secret_file(settings.data / "log.key", 32))
     lines = _lines(reports)
     count = readable = 0
     async with archive(settings, modes) as opened:
+        logs.configure("info", settings.log.format, secret_file(settings.data / "log.key", 32))
         found = opened.messages() if lines is None else opened.verdicts(lines)
         async for line in found:
             out.write(msgspec.json.encode(line) + b"\n")
@@ -245,7 +245,7 @@ async def print_lines(
             readable += line.readable if isinstance(line, Revealed) else line.verified
     out.flush()
     event = "messages revealed" if lines is None else "reports verified"
-    logs.logger().warning(event, messages=count, count=readable)
+    logs.logger().warning(event, count=count, readable=readable)
 
 
 def _lines(reports: Path | None) -> list[bytes] | None:

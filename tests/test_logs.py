@@ -70,9 +70,11 @@ def test_identifiers_leave_as_short_keyed_hashes(written: io.StringIO) -> None:
 
 
 def test_an_event_is_our_own_words_only(written: io.StringIO) -> None:
-    logs.logger().info(f"message from alice: {CANARY}")
-    assert lines(written)[0]["event"] == "unnamed event"
-    assert CANARY not in written.getvalue()
+    for event in (f"message from alice: {CANARY}", "lvr_" + "x" * 43, "", "two\nlines", "é"):
+        logs.logger().info(event)
+    logs.logger().info("SetTyping failed")
+    shown = [line["event"] for line in lines(written)]
+    assert shown == ["unnamed event"] * 5 + ["SetTyping failed"]
 
 
 @pytest.mark.attack
@@ -119,11 +121,15 @@ def test_exceptions_show_their_class_and_place_but_not_their_text(written: io.St
 def test_only_errors_that_speak_to_the_operator_are_quoted(written: io.StringIO) -> None:
     logs.logger().error("reload refused", problem=BadConfig("listen.port needs a restart"))
     logs.logger().error("keys gone", problem=KeyServiceUnavailable("vault is sealed"))
+    logs.logger().error("reload failed", exc_info=BadConfig("no such file"))
     logs.logger().error("bad frame", problem=FrameRefused(CANARY))
-    first, second, third = lines(written)
+    logs.logger().error("bad frame", exc_info=FrameRefused(CANARY))
+    first, second, third, *others = lines(written)
     assert first["problem"] == "listen.port needs a restart"
     assert second["problem"] == "vault is sealed"
-    assert "problem" not in third
+    assert third["problem"] == "no such file"
+    assert all("problem" not in line for line in others)
+    assert CANARY not in written.getvalue()
 
 
 def test_libraries_keep_only_the_words_of_their_template(written: io.StringIO) -> None:
