@@ -54,6 +54,7 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "server.http": ("server.app",),
     "server.keyrings.file": ("server.app", "server.keyrings"),
     "server.outbox": ("server.gateway",),
+    "server.reveal": ("server.cli",),
     "server.store.sqlite": ("server.app", "server.store.sqlite"),
 }
 
