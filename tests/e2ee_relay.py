@@ -31,7 +31,7 @@ from tests.mode_ends import server_tools
 
 T = TypeVar("T")
 FRANKING_KEY = b"franking key of this month, 32 B"
-MODES: wire.Modes = {kind: "e2ee" for kind in get_args(wire.Kind)}
+MODES: wire.Modes = dict.fromkeys(get_args(wire.Kind), "e2ee")
 STRENGTHS = {"tls": 10, "at_rest": 20, "e2ee": 30}
 
 
