@@ -6,7 +6,6 @@ What may live here: the rig that the tests of the gateway share. What may not: a
 from __future__ import annotations
 
 import asyncio
-import os
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -115,6 +114,7 @@ class Rig:
     ) -> None:
         self.notes = Notes()
         self.handlers: list[Recorder] = []
+        self.raws: list[Raw] = []
         self._on = on
         self.gateway = Gateway(
             GatewaySettings(port=0, **settings),
@@ -155,8 +155,9 @@ class Rig:
             raw.writer.close()
 
     async def dial(self) -> Raw:
-        """A raw TCP connection."""
-        return Raw(*await asyncio.open_connection("127.0.0.1", self.gateway.port))
+        """A raw TCP connection; it is closed with the rig."""
+        self.raws.append(Raw(*await asyncio.open_connection("127.0.0.1", self.gateway.port)))
+        return self.raws[-1]
 
     async def settled(self, condition: Callable[[], bool]) -> None:
         """Wait for something that no event tells; at most five seconds."""
@@ -179,6 +180,8 @@ async def running(
     try:
         yield rig
     finally:
+        for raw in rig.raws:
+            raw.writer.close()
         await rig.gateway.close()
     assert uncaught == []
 
@@ -268,7 +271,3 @@ class Raw:
             opcode, payload = await self.frame()
             if opcode == CLOSE:
                 return int.from_bytes(payload[:2]) if payload else 1005, payload[2:].decode()
-
-
-def random_bytes(count: int) -> bytes:
-    return os.urandom(count)

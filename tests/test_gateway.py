@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import tracemalloc
 
 import pytest
 import websockets.exceptions
 
 from crypto_modes import wire
 from crypto_modes.errors import FrameRefused, UnknownType
+from server.gateway import GatewaySettings
 from tests.gateway_rig import (
     BINARY,
     CLOSE,
@@ -281,3 +284,64 @@ async def test_pings_are_answered_in_order() -> None:
     async with running() as rig, rig.raw() as raw:
         raw.write(b"".join(frame(PING, bytes([number])) for number in range(10)))
         assert [await raw.frame() for _ in range(10)] == [(PONG, bytes([n])) for n in range(10)]
+
+
+async def test_a_reload_changes_limits_and_origins_of_a_running_gateway() -> None:
+    async with running() as rig, rig.connect() as client:
+        rig.gateway.reload(GatewaySettings(origins=("https://new.example",), frame=100))
+        async with rig.connect(origin="https://new.example"):
+            pass
+        await client.send(encoded(HELLO))
+        await client.recv()
+        await client.send(bytes(101))
+        await client.wait_closed()
+        assert client.close_code == 1009
+
+
+async def test_closing_the_gateway_cuts_off_what_never_became_a_connection() -> None:
+    async with running() as rig:
+        raw = await rig.dial()
+        await rig.settled(lambda: rig.gateway.connections == 1)
+        await rig.gateway.close()
+        assert await raw.rest() == b""
+        assert rig.notes.codes == []
+
+
+@pytest.mark.attack(36)
+async def test_a_flood_of_pings_from_one_that_reads_nothing_ends() -> None:
+    async with running(close_seconds=0.2) as rig, rig.raw() as raw:
+        raw.write(frame(BINARY, encoded(HELLO)))
+        flood = frame(PING, bytes(125)) * 1000
+        async with asyncio.timeout(10):
+            while not rig.notes.codes:
+                raw.write(flood)
+                await asyncio.sleep(0)
+        assert rig.notes.codes == [4008]
+
+
+MEMORY = {
+    "a header that never ends": (request()[:-2] + b"X: " + b"x" * 7900, 16),
+    "a frame that never ends": (request() + frame(BINARY, bytes(4096))[:-1], 16),
+    "a message that never ends": (request() + frame(BINARY, bytes(4095), fin=False), 16),
+    "an idle connection": (request() + frame(BINARY, encoded(HELLO)), 8),
+}
+
+
+@pytest.mark.attack(36)
+@pytest.mark.parametrize("case", MEMORY)
+async def test_memory_per_connection_is_bounded(case: str) -> None:
+    data, most = MEMORY[case]
+    count = 200
+    async with running() as rig, rig.raw():
+        sockets = [socket.create_connection(("127.0.0.1", rig.gateway.port)) for _ in range(count)]
+        await rig.settled(lambda: rig.gateway.connections == count + 1)
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for peer in sockets:
+            peer.sendall(data)
+        await asyncio.sleep(0.3)
+        used = (tracemalloc.get_traced_memory()[0] - before) / count / 1024
+        tracemalloc.stop()
+        for peer in sockets:
+            peer.close()
+        assert 0 < used < most

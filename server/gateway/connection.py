@@ -286,10 +286,12 @@ class Connection(asyncio.BufferedProtocol):
             self._answer()
 
     def abandon(self, code: int) -> None:
-        """Close with ``code`` where there is a WebSocket to close, else cut the connection."""
+        """Close with ``code`` where there is a WebSocket to close; one that is closing already
+        is left to its deadline.
+        """
         if self.is_open:
             self.close(code)
-        else:
+        elif self._phase is OPENING:
             self._transport.abort()
 
     # Closing and deadlines.

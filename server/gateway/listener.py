@@ -80,6 +80,11 @@ class Gateway:
         """How many connections there are, in any phase."""
         return len(self._connections)
 
+    def reload(self, settings: GatewaySettings) -> None:
+        """Take new limits and origins; where it listens stays as it is."""
+        self.settings = settings
+        self.policy = Policy(frozenset(settings.origins), self.policy.secure)
+
     def drain(self) -> None:
         """Accept no more connections; those that exist go on."""
         if self._server is not None:

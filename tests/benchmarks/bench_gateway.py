@@ -14,9 +14,11 @@ import argparse
 import asyncio
 import itertools
 import os
+import ssl
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,7 @@ from generator import Client, Load, connect  # noqa: E402
 
 from crypto_modes import wire  # noqa: E402
 from crypto_modes.errors import FrameRefused  # noqa: E402
+from server.certs import make_dev_certificates, server_context  # noqa: E402
 from server.gateway import Gateway, GatewaySettings  # noqa: E402
 from server.link import Link  # noqa: E402
 
@@ -94,23 +97,31 @@ class Ring:
         """Nothing to give back."""
 
 
-async def serve_gateway() -> None:
+async def serve_gateway(certificates: Path | None) -> None:
     """Run a gateway with the ring on a free port until killed."""
     links: list[Link] = []
     settings = GatewaySettings(port=0, connections_per_address=100_000)
     gateway = Gateway(settings, lambda link: Ring(link, links), Silent())
-    await gateway.start(None)
+    context = None
+    if certificates is not None:
+        context = server_context(certificates / "relay.pem", certificates / "relay.key")
+    await gateway.start(context)
     print(gateway.port, flush=True)  # noqa: T201 - for the benchmark
     await asyncio.Event().wait()
 
 
 class Server:
-    """A server process under measurement."""
+    """A server process under measurement: ``bare``, or ``gateway``, with TLS or without."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, certificates: Path | None = None) -> None:
         self.name = name
-        script = "bare_relay.py" if name == "bare" else Path(__file__).name
-        command = [sys.executable, str(HERE / script)] + (["--serve"] if name != "bare" else [])
+        self.context = None
+        command = [sys.executable, str(HERE / "bare_relay.py")]
+        if name == "gateway":
+            command = [sys.executable, __file__, "--serve"]
+        if certificates is not None:
+            command += ["--certificates", str(certificates)]
+            self.context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
@@ -128,7 +139,7 @@ class Server:
         """Connected clients; those of the gateway have said hello."""
         if self.name == "bare":
             return await connect(self.port, count, load.on_frame)
-        clients = await connect(self.port, count, load.on_frame, wire.MSGPACK)
+        clients = await connect(self.port, count, load.on_frame, wire.MSGPACK, self.context)
         for client in clients:
             client.send(HELLO)
         await asyncio.sleep(0.2)
@@ -136,9 +147,9 @@ class Server:
 
 
 @contextmanager
-def running(name: str) -> Iterator[Server]:
+def running(name: str, certificates: Path | None = None) -> Iterator[Server]:
     """A server for as long as the block lasts."""
-    server = Server(name)
+    server = Server(name, certificates)
     try:
         yield server
     finally:
@@ -175,18 +186,21 @@ async def cpu_per_message(options: argparse.Namespace) -> None:
 
 
 async def idle_memory(options: argparse.Namespace) -> None:
-    """Print resident bytes per idle connection."""
-    sizes = []
-    for name in ("bare", "gateway"):
-        with running(name) as server:
-            load = load_for(server)
-            await server.clients(100, load)  # first-time costs are not the connections'
-            before = server.memory()
-            await server.clients(options.idle, load)
-            sizes.append((server.memory() - before) / options.idle / 1024)
+    """Print resident bytes per idle connection, the gateway's also with TLS."""
+    with tempfile.TemporaryDirectory() as directory:
+        make_dev_certificates(Path(directory))
+        sizes = []
+        for name, certificates in (("bare", None), ("gateway", None), ("gateway", Path(directory))):
+            with running(name, certificates) as server:
+                load = load_for(server)
+                await server.clients(100, load)  # first-time costs are not the connections'
+                before = server.memory()
+                await server.clients(options.idle, load)
+                sizes.append((server.memory() - before) / options.idle / 1024)
+    bare, plain, secured = sizes
     print(  # noqa: T201 - what a benchmark is for
-        f"idle connection: bare {sizes[0]:.1f} KB  gateway {sizes[1]:.1f} KB"
-        f"  ratio {sizes[1] / sizes[0]:.2f}"
+        f"idle connection: bare {bare:.1f} KB  gateway {plain:.1f} KB  ratio {plain / bare:.2f}"
+        f"  (gateway with TLS {secured:.1f} KB)"
     )
 
 
@@ -202,6 +216,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--idle", type=int, default=2000)
+    parser.add_argument("--certificates", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    uvloop.run(serve_gateway() if chosen.serve else main(chosen))
+    uvloop.run(serve_gateway(chosen.certificates) if chosen.serve else main(chosen))

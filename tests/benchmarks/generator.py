@@ -7,6 +7,7 @@ a frame means; the caller brings payloads and says which answers are acknowledge
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections.abc import Callable
 from typing import cast
@@ -77,14 +78,18 @@ class Client(asyncio.Protocol):
 
 
 async def connect(
-    port: int, count: int, on_frame: Callable[[Client, bytes], None], subprotocol: str = ""
+    port: int,
+    count: int,
+    on_frame: Callable[[Client, bytes], None],
+    subprotocol: str = "",
+    context: ssl.SSLContext | None = None,
 ) -> list[Client]:
     """Open ``count`` connections one after the other, so that their order is known."""
     loop = asyncio.get_running_loop()
     clients = []
     for _ in range(count):
         _, client = await loop.create_connection(
-            lambda: Client(subprotocol, on_frame), "127.0.0.1", port
+            lambda: Client(subprotocol, on_frame), "127.0.0.1", port, ssl=context
         )
         await client.ready
         clients.append(client)
