@@ -29,9 +29,10 @@ _HOST = "localhost"
 
 
 def server_context(certificate: Path, key: Path, *, tls12: bool = False) -> ssl.SSLContext:
-    """A context that speaks TLS 1.3 alone (and 1.2 if ``tls12``), without compression, renegotiation
-    or early data; without tickets, because no client of ours resumes and a stolen ticket key
-    would open past sessions.
+    """A context that speaks TLS 1.3 alone, or 1.2 as well if ``tls12`` says so.
+
+    Without compression, renegotiation and early data; without tickets, because no client of
+    ours resumes a session and a stolen ticket key would open past ones.
 
     Raises:
         BadConfig: a file is missing, unreadable, no PEM, encrypted or expired, or the key is
