@@ -52,10 +52,10 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "server.cli": ("server.__main__",),
     "server.gateway": ("server.app", "server.gateway", "server.watch"),
     "server.http": ("server.app",),
-    "server.keyrings.file": ("server.app", "server.keyrings"),
+    "server.keyrings.file": ("server.app", "server.keyrings", "server.reveal"),
     "server.outbox": ("server.gateway",),
     "server.reveal": ("server.cli",),
-    "server.store.sqlite": ("server.app", "server.store.sqlite"),
+    "server.store.sqlite": ("server.app", "server.reveal", "server.store.sqlite"),
 }
 
 # Where a third-party package may be imported. One that is not listed may be imported nowhere.

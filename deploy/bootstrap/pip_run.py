@@ -36,9 +36,8 @@ CAUSES = {
     r"No space left on device": "the disk is full; about 400 MB are needed.",
     r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError"
     r"|Failed to establish a new connection|\(from versions: none\)": (
-        "the package index cannot be reached or offers nothing, so the private environment cannot "
-        "be made. Check the network, or pip's proxy and index settings, and run the same command "
-        "again.\n"
+        "the package index cannot be reached, or offers nothing.\n"
+        "Check the network, or pip's proxy and index settings, and run the same command again.\n"
         "Once made, Louver works offline. With a folder of wheels: PIP_NO_INDEX=1 "
         "PIP_FIND_LINKS=FOLDER and the same command."
     ),
