@@ -212,7 +212,7 @@ def _modes_exist(settings: Settings, modes: Collection[str]) -> Iterator[Problem
     for key in ("mode", *(f"modes.{kind}" for kind in KINDS)):
         value = flat(settings)[key]
         if value and value not in modes:
-            near = get_close_matches(value, modes, 1) or sorted(modes)
+            near = get_close_matches(value, modes, 1) or list(modes)
             yield Problem(key, f"names no mode: {value!r} is none of {', '.join(modes)}", near[0])
 
 

@@ -74,13 +74,13 @@ class Metrics(Collector):
     metrics.closes[code] += 1          # wire.CLOSES and RFC 6455's
     """
 
-    def __init__(self, info: Mapping[str, str] | None = None) -> None:
+    def __init__(self) -> None:
         # Plain dicts with every key: faster than a Counter, and Prometheus sees zeros.
         self.frames = dict.fromkeys(_FRAME_TYPES, 0)
         self.errors = dict.fromkeys(wire.CODES, 0)
         self.closes: Counter[int] = Counter()
         self.duplicates = 0
-        self._info = dict(info or {})
+        self._info: dict[str, str] = {}
         self._modes: dict[str, ModeMetrics] = {}
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._registry = CollectorRegistry(auto_describe=False)
@@ -90,6 +90,10 @@ class Metrics(Collector):
     def mode(self, name: str) -> ModeMetrics:
         """The counts of a registered mode; a new one the first time."""
         return self._modes.setdefault(name, ModeMetrics())
+
+    def describe(self, **info: str) -> None:
+        """Labels of ``louver_relay_info``: version, durability, loop; known once started."""
+        self._info |= info
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """``read`` is asked at each scrape; ``louver_`` is put before ``name``."""

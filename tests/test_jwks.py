@@ -74,7 +74,7 @@ async def test_one_key_needs_no_id_but_several_do() -> None:
 
 
 def _none() -> str:
-    return jwt.encode({"sub": "u-1", "exp": time.time() + 600}, None, "none", headers={"kid": "ed"})
+    return jwt.encode({"sub": "u-1", "exp": time.time() + 600}, "", "none", headers={"kid": "ed"})
 
 
 def _public_key_as_secret() -> str:
