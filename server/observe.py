@@ -91,7 +91,7 @@ class Metrics(Collector):
         """The counts of a registered mode; a new one the first time."""
         return self._modes.setdefault(name, ModeMetrics())
 
-    def describe(self, **info: str) -> None:
+    def identify(self, **info: str) -> None:
         """Labels of ``louver_relay_info``: version, durability, loop; known once started."""
         self._info |= info
 

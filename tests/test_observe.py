@@ -72,7 +72,7 @@ def test_every_known_frame_and_error_is_there_before_it_happens() -> None:
 
 def test_counts_arrive() -> None:
     metrics = Metrics()
-    metrics.describe(durability="relaxed")
+    metrics.identify(durability="relaxed")
     metrics.frames["send"] += 3
     metrics.errors[111] += 1
     metrics.duplicates += 2
