@@ -179,7 +179,8 @@ class Trust:
         if found.account != account and found.name != name:
             raise KeyRefused("the relay answered with another account than was asked for")
         self._memory.keep_name(found.account, found.name)
-        await self._supply(found, found.account, answering=answering)
+        if found.list is not None:
+            await self._supply(found, found.account, answering=answering)
         return found
 
     async def account(self, peer: bytes | str) -> bytes:
@@ -214,8 +215,7 @@ class Trust:
         try:
             changed = await self.resolve(supply, answering=answering)
         except KeyRefused as error:
-            if not isinstance(answer, wire.Devices) or answer.list is not None:
-                self._emit(KeyRefusal(account, str(error)))
+            self._emit(KeyRefusal(account, str(error)))
             raise
         if changed is not None:
             self._emit(KeyChange(account))
@@ -225,7 +225,7 @@ class Trust:
         """Take a list or a policy that was sent unasked; what does not verify becomes an event."""
         if isinstance(frame, wire.Policy):
             await self.believe(frame)
-        else:
+        elif frame.list is not None:
             await self._supply(frame, frame.account)
 
     async def believe(self, offered: wire.Policy, *, answering: Want | None = None) -> None:
