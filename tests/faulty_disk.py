@@ -69,5 +69,5 @@ def faulty_disk(suffix: str) -> Iterator[FaultyDisk]:
 def io_error(code: int) -> apsw.IOError:
     """What SQLite makes of a failed system call: an I/O error with this extended code."""
     error = apsw.IOError("planted")
-    error.extendedresult = code
+    error.extendedresult = code  # type: ignore[attr-defined]  # apsw reads it, its stubs lack it
     return error

@@ -179,7 +179,7 @@ class DirectoryContract:
             bundle = await store.take_bundle(requester, PHONE, now)
             assert bundle is not None
             assert bundle.signed == SIGNED
-            return bundle.once and bundle.once.id, bundle.kem.id
+            return bundle.once.id if bundle.once else None, bundle.kem.id
 
         assert await ids(BOB, TIME) == (11, 11)
         assert await ids(BOB, TIME + DAY - 1) == (None, LAST.id)
@@ -265,6 +265,16 @@ async def epochs(store: Store, conversation: bytes = TALK) -> list[int]:
 
 
 class PolicyContract:
+    @pytest.mark.asyncio
+    async def test_the_service_epoch_rises_when_the_default_changes(self, place: Place) -> None:
+        store = await place.open()
+        assert await store.service_epoch({"text": "tls", "call": "e2ee"}) == 1
+        assert await store.service_epoch({"call": "e2ee", "text": "tls"}) == 1
+        assert await store.service_epoch({"text": "e2ee", "call": "e2ee"}) == 2
+        store = await place.open()
+        assert await store.service_epoch({"text": "e2ee", "call": "e2ee"}) == 2
+        assert await store.service_epoch({"text": "tls", "call": "e2ee"}) == 3
+
     @pytest.mark.asyncio
     async def test_all_epochs_come_back_ascending(self, place: Place) -> None:
         store = await place.open()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -40,7 +39,7 @@ class Schema:
 
 
 @pytest.fixture
-def schema(tmp_path: Path) -> Iterator[Schema]:
+def schema(tmp_path: Path) -> Schema:
     schema = Schema(tmp_path)
     for number, sql in STEPS.items():
         schema.write(number, sql)

@@ -57,4 +57,4 @@ async def test_kill_after_kill_nothing_acknowledged_is_lost(tmp_path: Path) -> N
             stored[talk, expected] = message.meta.id
     await store.close()
     assert len(acknowledged) > KILLS
-    assert [key for *key, id_ in acknowledged if stored.get((key[0], key[1])) != id_] == []
+    assert [(talk, seq) for talk, seq, id_ in acknowledged if stored.get((talk, seq)) != id_] == []

@@ -15,7 +15,14 @@ import pytest
 import pytest_asyncio
 
 from crypto_modes.errors import BadArgument, BadConfig, StoreUnavailable
-from server.store.sqlite import ReadOnlySqliteStore, SqliteStore, files, marks, rows
+from server.store.sqlite import (
+    Durability,
+    ReadOnlySqliteStore,
+    SqliteStore,
+    files,
+    marks,
+    rows,
+)
 from server.store.sqlite import messages as messages_module
 from tests.store_contract import CursorContract, DataKeyContract, MessageContract, data_key
 from tests.store_directory_contract import AccountContract, DirectoryContract, PolicyContract
@@ -28,7 +35,7 @@ class SqlitePlace:
         self.fatal: list[StoreUnavailable] = []
         self._opened: SqliteStore | None = None
 
-    async def open(self, durability: str = "full") -> SqliteStore:
+    async def open(self, durability: Durability = "full") -> SqliteStore:
         await self.close()
         store = SqliteStore(self.data, durability=durability, on_fatal=self.fatal.append)
         await store.open()
@@ -141,13 +148,13 @@ async def test_a_file_that_is_no_database_is_an_error_and_not_overwritten(tmp_pa
 
 def test_durability_is_one_of_two_words(tmp_path: Path) -> None:
     with pytest.raises(BadArgument, match="full or relaxed"):
-        SqliteStore(tmp_path, durability="off", on_fatal=print)
+        SqliteStore(tmp_path, durability="off", on_fatal=print)  # type: ignore[arg-type]  # that is the test
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("relaxed", 1)])
 async def test_durability_reaches_both_files(
-    place: SqlitePlace, durability: str, synchronous: int
+    place: SqlitePlace, durability: Durability, synchronous: int
 ) -> None:
     store = await place.open(durability)
     assert store.durability == durability

@@ -8,9 +8,7 @@ Two files: ``louver.db`` holds everything but the wrapped data keys, ``keys.db``
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
@@ -19,13 +17,14 @@ import apsw
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.contract import ID_SIZE, Stored
+from crypto_modes.contract import Stored
 from crypto_modes.errors import BadArgument, StoreUnavailable
 from server.store import Account, Append, Device, Head, WrappedKey, migrate
-from server.store.sqlite import accounts, directory, files, keys, marks, messages, upgrade
+from server.store.sqlite import accounts, directory, files, keys, marks, messages, service, upgrade
 from server.store.sqlite.readers import Readers
 from server.store.sqlite.writer import Fatal, Writer
 
+Durability = Literal["full", "relaxed"]
 SCHEMA = migrate.SCHEMAS / "sqlite"
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,11 +38,11 @@ class SqliteStore:
     process must then stop, and start again on what is really on the disk.
     """
 
-    def __init__(self, data: Path, *, durability: Literal["full", "relaxed"] = "full", on_fatal: Fatal) -> None:
+    def __init__(self, data: Path, *, durability: Durability = "full", on_fatal: Fatal) -> None:
         if durability not in files.SYNCHRONOUS:
             raise BadArgument(f"durability must be full or relaxed, not {durability!r}")
         self._data = data
-        self._durability: Literal["full", "relaxed"] = durability
+        self._durability: Durability = durability
         self._deployment = b""
         self._lock = -1
         self._cursors = marks.Marks(marks.CURSORS)
@@ -64,7 +63,7 @@ class SqliteStore:
         return self._deployment
 
     @property
-    def durability(self) -> Literal["full", "relaxed"]:
+    def durability(self) -> Durability:
         return self._durability
 
     async def open(self) -> None:
@@ -77,7 +76,7 @@ class SqliteStore:
             self._lock = await asyncio.to_thread(files.hold, self._data)
             await self._writer.open()
             await self._key_writer.open()
-            self._deployment = await self._writer.run(_make_deployment)
+            self._deployment = await self._writer.run(service.make_deployment)
         except BaseException:
             await self.close()
             raise
@@ -190,7 +189,7 @@ class SqliteStore:
         await self._write(directory.put_policy, policy)
 
     async def service_epoch(self, modes: Mapping[wire.Kind, str]) -> int:
-        return await self._write(_service_epoch, json.dumps(modes, sort_keys=True))
+        return await self._write(service.epoch, modes)
 
     async def set_block(self, account: bytes, blocked: bytes, on: bool) -> None:
         await self._write(accounts.set_block, account, blocked, on)
@@ -223,7 +222,7 @@ class ReadOnlySqliteStore(SqliteStore):
         """Raises ``BadConfig`` where the files are missing or of another schema."""
         await _verify(self._readers, self._data / files.MESSAGES, SCHEMA)
         await _verify(self._key_readers, self._data / files.KEYS, SCHEMA / "keys")
-        self._deployment = await self._readers.run(_deployment)
+        self._deployment = await self._readers.run(service.deployment)
 
     def append(self, entry: Append) -> None:
         asyncio.get_running_loop().call_soon(entry.settled, _read_only(), False)
@@ -243,20 +242,3 @@ async def _verify(readers: Readers, path: Path, schema: Path) -> None:
 
 def _read_only() -> StoreUnavailable:
     return StoreUnavailable("the store was opened for reading only")
-
-
-def _deployment(db: apsw.Connection) -> bytes:
-    return bytes(db.execute("SELECT deployment FROM relay").get)
-
-
-def _service_epoch(db: apsw.Connection, modes: str) -> int:
-    db.execute("UPDATE relay SET epoch = epoch + 1, modes = ?1 WHERE modes <> ?1", (modes,))
-    return int(db.execute("SELECT epoch FROM relay").get)
-
-
-def _make_deployment(db: apsw.Connection) -> bytes:
-    db.execute(
-        "INSERT INTO relay (one, deployment) VALUES (1, ?) ON CONFLICT DO NOTHING",
-        (secrets.token_bytes(ID_SIZE),),
-    )
-    return _deployment(db)

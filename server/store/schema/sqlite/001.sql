@@ -41,7 +41,7 @@ CREATE INDEX conversation_second ON conversation (second);
 
 -- In order of arrival, so that a commit appends whole pages instead of rewriting one page for
 -- every conversation it touches: half the CPU and a third of the bytes of a table that is
--- clustered by conversation (tests/benchmarks/bench_layout.py).
+-- clustered by conversation (tests/benchmarks/bench_store.py).
 CREATE TABLE message (
     conversation INTEGER NOT NULL,
     seq INTEGER NOT NULL,
