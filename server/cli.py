@@ -82,8 +82,12 @@ def init(
 def check(file: File = None, set: Set = None) -> None:
     """Say whether a relay would start with these settings."""
     from server.app import installed_modes
+    from server.certs import server_context
 
     settings = _settings(file, set, installed_modes())
+    listen = settings.listen
+    if not listen.insecure:
+        server_context(Path(listen.certificate), Path(listen.key), tls12=listen.tls12)
     modes = sorted({*settings.modes_by_kind().values()})
     typer.echo(f"good; new conversations: {', '.join(modes)}; data in {settings.data}")
 

@@ -67,6 +67,14 @@ $ louverd revoke
 ! louverd: name an account (--account NAME), a device (--device HEX), or both
 ? 2
 """,
+    "a certificate that is none": """\
+$ louverd config init fake.pem
+wrote fake.pem; next: louverd certs dev --dir certs
+             then: louverd serve --config fake.pem
+$ louverd config check --set listen.certificate=fake.pem --set listen.key=fake.pem
+! louverd: listen.certificate…
+? 2
+""",
     "no relay here": """\
 $ louverd status
 ! louverd: louver-data/admin.token is missing: the relay makes it when it first starts…
