@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from client import client as client_program
 from crypto_modes import policy, registry, wire
 from crypto_modes.contract import (
     ADVERSARIES,
@@ -26,6 +27,8 @@ from crypto_modes.contract import (
 )
 from crypto_modes.errors import BadConfig, CannotRead, LouverError
 from crypto_modes.pins import Pins
+from server import app as relay_program
+from tests.conftest import StartRelay
 from tests.e2ee_relay import ALICE, BOB, Device, OneFrankingKey, couple
 from tests.memory_state import MemoryState
 from tests.mode_ends import ReadyKeys, server_tools
@@ -293,3 +296,35 @@ def test_a_mode_from_outside_has_its_place_in_the_floor() -> None:
         for name in MODES
     }
     assert [name for name, notes in received.items() if "below_floor" in notes] == ["tls"]
+
+
+# --- in a real relay ---
+
+
+@pytest.mark.asyncio
+async def test_a_mode_from_outside_runs_in_a_relay(start_relay: StartRelay) -> None:
+    relay = await start_relay("forgetful", known=MODES)
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    assert alice.welcome is not None
+    assert alice.welcome.words["forgetful"] == MODES["forgetful"].words
+    await alice.say(bob, CANARY.decode())
+    (heard,) = await bob.hear()
+    assert (heard.mode, heard.body) == ("forgetful", CANARY)
+    kept = b"".join(file.read_bytes() for file in relay.data.iterdir() if file.is_file())
+    assert heard.id in kept
+    assert CANARY not in kept
+
+
+def test_an_installed_package_brings_its_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both programs look for the entry points of one group, and nothing else."""
+    asked: list[str] = []
+
+    def installed(*, group: str) -> list[EntryPoint]:
+        asked.append(group)
+        return [ENTRY]
+
+    for program in (relay_program, client_program):
+        monkeypatch.setattr(program, "entry_points", installed)
+    assert list(relay_program.installed_modes()) == list(MODES)
+    assert list(client_program.installed_modes()) == list(MODES)
+    assert asked == ["louver.modes", "louver.modes"]
