@@ -7,6 +7,7 @@ says otherwise, sizes bytes, rates per second.
 
 from __future__ import annotations
 
+import typing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -243,6 +244,29 @@ def read(directory: Path) -> Results:
         raise BadArgument(f"no results in {directory}: {error.strerror}") from None
     except msgspec.MsgspecError as error:
         raise BadArgument(f"{path} does not follow {SCHEMA}: {error}") from None
+
+
+def check_path(path: str, part: Any = None) -> None:
+    """Raise ``BadArgument`` where no mode can have a number at this dotted path."""
+    fields = {f.name: _bare(f.type) for f in msgspec.structs.fields(part or ModeResult)}
+    step, _, rest = path.partition(".")
+    if step not in fields:
+        raise BadArgument(f"no measure {step!r}; there is: {', '.join(fields)}")
+    kind = fields[step]
+    if typing.get_origin(kind) is dict:
+        # The next step is a key (an adversary, a path of the drill); results will tell.
+        rest = rest.partition(".")[2]
+        kind = typing.get_args(kind)[1]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        check_path(rest, kind)
+    elif rest or kind not in (int, float):
+        raise BadArgument(f"{path!r} is no number")
+
+
+def _bare(kind: Any) -> Any:
+    """The type without its ``| None``."""
+    options = [option for option in typing.get_args(kind) if option is not type(None)]
+    return options[0] if type(None) in typing.get_args(kind) and len(options) == 1 else kind
 
 
 def lookup(results: Results, path: str) -> float | None:

@@ -1,0 +1,192 @@
+"""One use of each instrument on one fresh relay: a latency round, a saturation, an exposure pass.
+
+What may live here: the order of steps of each. What may not: what is done in a step (each has its
+own file) or how often and for whom (``campaign``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from client import Jwt, Keystore, connect
+from client.compare import drill, machine, probes, proc, saturate
+from client.compare.canary import Canaries
+from client.compare.fleet import Fleet, Round, fleet
+from client.compare.lab import Lab, LabFailure, Relay, environment
+from client.compare.plan import Plan
+from client.compare.results import Access, Exposure
+from client.compare.tap import Tap, tap
+
+SATURATION_SECONDS = 120.0
+
+
+@dataclass
+class Exposed:
+    """What the exposure pass of one mode found."""
+
+    round: Round
+    wire_bytes: float
+    first_wire_bytes: float
+    stored_bytes: float
+    memory_bytes: int
+    tls: str
+    exposure: dict[str, Exposure]
+    insider: Access
+    user_report: Access
+    notes: list[str] = field(default_factory=list)
+
+
+async def latency(lab: Lab, relay: Relay, plan: Plan) -> Round:
+    """The trace through real clients."""
+    async with fleet(lab, relay, plan.trace) as load:
+        await load.connect()
+        await load.introduce()
+        return await load.finish(await load.play())
+
+
+async def saturation(lab: Lab, relay: Relay, plan: Plan) -> saturate.Outcome:
+    """Frames sealed beforehand, as many as the relay takes. Raises ``LabFailure``."""
+    size = plan.size
+    contents = sorted(len(row.content) for row in plan.trace.rows)
+    names = [(f"s{i}-from", f"s{i}-to") for i in range(size.pairs)]
+    token = lab.issuer.token
+    job = saturate.Job(
+        relay.port,
+        relay.pid,
+        str(lab.certificates),
+        tuple(((a, token(a)), (b, token(b))) for a, b in names),
+        size.window,
+        contents[len(contents) // 2],
+        size.slices,
+        size.slice_seconds,
+    )
+    order = relay.home / "saturate.json"
+    await asyncio.to_thread(order.write_bytes, msgspec.json.encode(job))
+    raw = await _run("client.compare.saturate", order)
+    outcome = msgspec.json.decode(raw, type=saturate.Outcome)
+    if not outcome.sent == outcome.accepted == outcome.delivered:
+        raise LabFailure(
+            f"saturation: {outcome.sent} sent, {outcome.accepted} accepted, "
+            f"{outcome.delivered} delivered"
+        )
+    return outcome
+
+
+async def exposure(lab: Lab, plan: Plan, mode: str, declared: dict[str, bool]) -> Exposed:
+    """The trace again, under the eyes of every adversary; then the drill on what it left."""
+    canaries = Canaries(str(plan.seed))
+    async with contextlib.AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(lab.relay(mode, f"exposed-{mode}", level="debug"))
+        wire = await stack.enter_async_context(tap(relay.port))
+        looking = probes.Probes(relay, canaries)
+        tls = await asyncio.to_thread(machine.negotiated, relay.port, lab.certificates)
+        await _plant(stack, lab, relay, wire, canaries)
+        load = await stack.enter_async_context(
+            fleet(lab, relay, plan.trace, port=wire.port, keep_labelled=True)
+        )
+        found = await _watched(plan, load, relay, wire, looking)
+        found.tls = tls
+        await asyncio.to_thread(looking.look_at_backup)
+        revealed = await _drill(plan, relay, found)
+    # The relay has stopped: its files are final, and so are the log and the recording.
+    await asyncio.to_thread(_look_at_rest, looking, wire, revealed)
+    numbers = (canaries.number(text) for text in plan.trace.canaries.values())
+    planted = [number for number in numbers if number is not None]
+    found.exposure = looking.exposure(declared, planted)
+    return found
+
+
+async def _plant(
+    stack: contextlib.AsyncExitStack, lab: Lab, relay: Relay, wire: Tap, canaries: Canaries
+) -> None:
+    """Every probe's control."""
+    await probes.say_server_name(wire.port, canaries.make(probes.SERVER_NAME))
+    await probes.knock_from(relay.port, lab.trust(), canaries.make(probes.ORIGIN))
+    name = canaries.make(probes.ACCOUNT)
+    await stack.enter_async_context(
+        connect(
+            relay.url,
+            name=name,
+            credentials=Jwt(lab.issuer.token(name)),
+            keystore=Keystore.in_memory(),
+            ssl=lab.trust(),
+        )
+    )
+
+
+async def _watched(
+    plan: Plan, load: Fleet, relay: Relay, wire: Tap, looking: probes.Probes
+) -> Exposed:
+    """Play the trace; look at memory and files while the relay runs; count bytes."""
+    await load.connect()
+    before = wire.bytes
+    await load.introduce()
+    introduced, stored = wire.bytes, probes.stored_bytes(relay.data)
+    halfway = asyncio.create_task(_look_halfway(plan, looking))
+    round_ = await load.finish(await load.play())
+    await halfway
+    sent = len(plan.trace.rows)
+    wired = (wire.bytes - introduced) / sent
+    kept = (probes.stored_bytes(relay.data) - stored) / sent
+    used = proc.memory_bytes(relay.pid)
+    await asyncio.to_thread(looking.look_at_memory)
+    await asyncio.to_thread(looking.look_at_files)
+    first = (introduced - before) / len(plan.trace.pairs)
+    nothing = Access(measured=False)
+    return Exposed(round_, wired, first, kept, used, "", {}, nothing, nothing)
+
+
+async def _look_halfway(plan: Plan, looking: probes.Probes) -> None:
+    """Memory while messages flow: plaintext may live there only for moments."""
+    await asyncio.sleep(plan.trace.seconds / 2)
+    await asyncio.to_thread(looking.look_at_memory)
+
+
+async def _drill(plan: Plan, relay: Relay, found: Exposed) -> bytes:
+    """The two measured paths; gives everything the operator could print."""
+    lines, revealed = await drill.reveal(relay)
+    found.insider = drill.insider(plan.trace, found.round.logs, lines)
+    messages = [message for log in found.round.logs for message in log.kept]
+    genuine = drill.reports(messages)
+    forged = drill.forgeries(genuine, drill.FORGERIES, plan.seed)
+    path = relay.home / "reports.jsonl"
+    await asyncio.to_thread(drill.write, path, [*genuine, *forged])
+    lines, _ = await drill.reveal(relay, "--reports", str(path))
+    labelled = sum(bool(row.label) for row in plan.trace.rows)
+    found.user_report = drill.user_report(messages, genuine, forged, lines, labelled)
+    return revealed
+
+
+def _look_at_rest(looking: probes.Probes, wire: Tap, revealed: bytes) -> None:
+    looking.look_at_files()
+    looking.look_at_log()
+    looking.look_at_tap(wire)
+    looking.look_as_operator(revealed)
+
+
+async def _run(module: str, order: Path) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, str(order)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    try:
+        async with asyncio.timeout(SATURATION_SECONDS):
+            output, complaint = await process.communicate()
+    except BaseException:
+        # Interrupted or too slow: a load process must not go on without its parent.
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise
+    if process.returncode:
+        tail = complaint.decode(errors="replace").strip().splitlines()[-1:]
+        raise LabFailure(f"{module} failed: {' '.join(tail) or 'without a word'}")
+    return output
