@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -201,12 +202,28 @@ class Device:
 ALICE, BOB = b"alice-account-01", b"bobby-account-02"
 
 
-def couple(*, published: bool = True) -> tuple[Relay, Device, Device]:
-    """A relay, Alice's phone and Bob's phone."""
+def couple() -> tuple[Relay, Device, Device]:
+    """A relay, Alice's phone and Bob's phone, all keys published."""
     relay = Relay()
     alice = Device(relay, ALICE, b"alice-phone-0001")
     bob = Device(relay, BOB, b"bobby-phone-0001")
-    if published:
-        alice.publish()
-        bob.publish()
+    published, prekeys, rows = _published()
+    relay.published |= published
+    relay.prekeys |= {key: list(kept) for key, kept in prekeys.items()}
+    alice.state.rows |= rows[0]
+    bob.state.rows |= rows[1]
     return relay, alice, bob
+
+
+@cache
+def _published() -> tuple[
+    dict[bytes, wire.Devices],
+    dict[tuple[bytes, bytes], list[wire.Prekey]],
+    tuple[dict[tuple[str, bytes], bytes], ...],
+]:
+    """What a couple has published; made once, since 400 keys take a while."""
+    relay = Relay()
+    ends = Device(relay, ALICE, b"alice-phone-0001"), Device(relay, BOB, b"bobby-phone-0001")
+    for end in ends:
+        end.publish()
+    return relay.published, relay.prekeys, tuple(end.state.rows for end in ends)

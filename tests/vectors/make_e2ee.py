@@ -1,5 +1,4 @@
-"""Make ``franking.json``, ``e2ee_header.json``, ``e2ee_devices.json``, ``e2ee_handshake.json`` and
-``e2ee_copy.json`` beside this file.
+"""Make ``franking.json`` and the ``e2ee_….json`` beside this file.
 
 Run by hand, from the top of the repository: ``python -m tests.vectors.make_e2ee``. All values come
 from ``tests/e2ee_oracle.py``, which is written from the design alone; the product's code has no
@@ -114,8 +113,136 @@ def franking() -> list[dict[str, Any]]:
     ]
 
 
+def side(name: str) -> dict[str, Any]:
+    seeds = ("account_seed", "signing_seed", "agreement_private")
+    ids = {"account": drawn(name), "device": drawn(f"{name} device")}
+    return ids | {seed: drawn(f"{name} {seed}", 32) for seed in seeds}
+
+
+def handshakes() -> list[dict[str, Any]]:
+    kem = drawn("kem", 64)
+    good: dict[str, Any] = {
+        "initiator": side("alice"),
+        "responder": side("bob"),
+        "signed": drawn("signed prekey", 32),
+        "once": drawn("one-time prekey", 32),
+        "kem": kem,
+        "ephemeral": drawn("ephemeral", 32),
+        "ciphertext": kept_ciphertext() or oracle.kem_seal(kem),
+        "conversation": META["conversation"],
+        "policy": drawn("policy", 32),
+    }
+    found = []
+    for name, given in (("with a one-time key", good), ("without", changed(good, "once", b""))):
+        shared = oracle.handshake(given)
+        found.append(named(name, "ok", {"given": given, "shared": shared}))
+    cut = changed(good, "ciphertext", good["ciphertext"][1:])
+    found.append(named("a ciphertext that is cut", "KeyRefused", {"given": cut, "shared": []}))
+    return found
+
+
+def kept_ciphertext() -> bytes:
+    path = HERE / "e2ee_handshake.json"
+    if not path.exists():
+        return b""
+    vectors = json.loads(path.read_text("utf-8"))["vectors"]
+    return bytes.fromhex(vectors[0]["given"]["ciphertext"])
+
+
+def device_lists() -> list[dict[str, Any]]:
+    account, seed = drawn("alice"), drawn("alice account_seed", 32)
+
+    def certificate(name: str, **other: Any) -> dict[str, Any]:
+        public: dict[str, Any] = {
+            "device": drawn(name),
+            "signing": oracle.verifying(drawn(f"{name} signing", 32)),
+            "agreement": oracle.public(drawn(f"{name} agreement", 32)),
+            "created": TIME,
+        }
+        return oracle.certificate(account, seed, public | other)
+
+    def listed(version: int, *certificates: dict[str, Any]) -> dict[str, Any]:
+        found = oracle.device_list(account, seed, version, list(certificates))
+        return {"account": account, "key": oracle.verifying(seed), "list": found}
+
+    phone, laptop = certificate("phone"), certificate("laptop")
+    good = listed(3, phone, laptop)
+    small = b"\x01" + bytes(31)
+    bad = {
+        "another version": changed(good, "list.version", 4),
+        "another account": changed(good, "account", drawn("bob")),
+        "another account key": changed(good, "key", oracle.verifying(drawn("mallory", 32))),
+        "a small-order account key": changed(good, "key", small),
+        "the list's signature is altered": changed(
+            good, "list.signature", flipped(good["list"]["signature"])
+        ),
+        "a device is dropped": changed(good, "list.certificates", [phone]),
+        "a device is added": changed(
+            good, "list.certificates", [phone, laptop, certificate("spy")]
+        ),
+        "devices change places": changed(good, "list.certificates", [laptop, phone]),
+        "a certificate's signature is altered": changed(
+            good, "list.certificates.1.signature", flipped(laptop["signature"])
+        ),
+        "a certificate of another account's making": listed(
+            3, {**phone, "signature": oracle.sign(drawn("mallory", 32), b"certificate")}
+        ),
+        "no devices": listed(3),
+        "version zero": listed(0, phone),
+        "eleven devices": listed(3, *(certificate(f"device {n}") for n in range(11))),
+        "one device twice": listed(3, phone, phone),
+        "two devices share a key": listed(3, phone, certificate("x", signing=phone["signing"])),
+        "a small-order signing key": listed(3, certificate("phone", signing=small)),
+        "a small-order agreement key": listed(3, certificate("phone", agreement=bytes(32))),
+    }
+    found = [named("two devices", "ok", good), named("one device", "ok", listed(1, phone))]
+    found.append(named("ten devices", "ok", listed(9, *(certificate(f"d{n}") for n in range(10)))))
+    return found + [named(name, "KeyRefused", fields) for name, fields in bad.items()]
+
+
+def prekeys() -> list[dict[str, Any]]:
+    account, device, seed = drawn("alice"), drawn("phone"), drawn("phone signing", 32)
+    signing = oracle.verifying(seed)
+    x, kem = oracle.public(drawn("x", 32)), oracle.kem_public(drawn("k", 64))
+
+    def prekey(use: str, algorithm: int, key: bytes) -> dict[str, Any]:
+        fields = {"id": 5, "algorithm": algorithm, "use": use, "key": key, "expires": TIME}
+        signed = oracle.prekey(account, device, seed, fields)
+        return {"account": account, "device": device, "signing": signing, "prekey": signed}
+
+    good = prekey("signed", 5, x)
+    bad = {
+        "another account": changed(good, "account", drawn("bob")),
+        "another device": changed(good, "device", drawn("laptop")),
+        "another signing key": changed(good, "signing", oracle.verifying(drawn("m", 32))),
+        "another id": changed(good, "prekey.id", 6),
+        "another date": changed(good, "prekey.expires", TIME + 1),
+        "a signed key served as one-time": changed(good, "prekey.use", "once"),
+        "another key": changed(good, "prekey.key", oracle.public(drawn("y", 32))),
+        "the signature is altered": changed(
+            good, "prekey.signature", flipped(good["prekey"]["signature"])
+        ),
+        "an X25519 key as KEM key": prekey("last", 8, x),
+        "a KEM key as X25519 key": prekey("signed", 5, kem),
+        "a KEM key named X25519": changed(prekey("once", 8, kem), "prekey.algorithm", 5),
+        "a signed KEM key": prekey("signed", 8, kem),
+        "an X25519 last resort": prekey("last", 5, x),
+        "a small-order key": prekey("once", 5, bytes(32)),
+        "a KEM key that is not reduced": prekey("once", 8, b"\xff" * 1184),
+    }
+    uses = (("signed", 5, x), ("once", 5, x), ("once", 8, kem), ("last", 8, kem))
+    found = [
+        named(f"{use} {algorithm}", "ok", prekey(use, algorithm, key))
+        for use, algorithm, key in uses
+    ]
+    return found + [named(name, "KeyRefused", fields) for name, fields in bad.items()]
+
+
 def main() -> None:
     write("franking", "A report: relay key, context, stamp, evidence.", franking())
+    write("e2ee_handshake", "Private keys of both sides; th, EC root, PQ root.", handshakes())
+    write("e2ee_devices", "Signed device lists.", device_lists())
+    write("e2ee_prekeys", "Signed prekeys.", prekeys())
 
 
 if __name__ == "__main__":

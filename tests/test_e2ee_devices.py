@@ -1,0 +1,106 @@
+"""Certificates, device lists, prekeys, safety numbers: what verifies, and all that must not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from crypto_modes import e2ee, wire
+from crypto_modes.e2ee import devices
+from crypto_modes.e2ee.devices import Request
+from crypto_modes.errors import KeyRefused
+from crypto_modes.keys import AgreementKey, SigningKey
+from tests import e2ee_oracle as oracle
+from tests.vector_files import expected, raw, vectors
+
+ACCOUNT = b"alice-account-01"
+KEY, SIGNING, AGREEMENT = SigningKey(b"a" * 32), SigningKey(b"s" * 32), AgreementKey(b"x" * 32)
+
+
+@pytest.mark.parametrize("vector", vectors("e2ee_devices"))
+def test_device_lists(vector: dict[str, Any]) -> None:
+    fields = raw(vector, "account", "key")
+    names = ("device", "signing", "agreement", "signature")
+    listed = wire.DeviceList(
+        version=vector["list"]["version"],
+        certificates=tuple(
+            wire.Certificate(**raw(each, *names)) for each in vector["list"]["certificates"]
+        ),
+        signature=bytes.fromhex(vector["list"]["signature"]),
+    )
+    with expected(vector):
+        e2ee.verify_list(fields["account"], fields["key"], listed)
+
+
+@pytest.mark.parametrize("vector", vectors("e2ee_prekeys"))
+def test_prekeys(vector: dict[str, Any]) -> None:
+    fields = raw(vector, "account", "device", "signing")
+    prekey = wire.Prekey(**raw(vector["prekey"], "key", "signature"))
+    with expected(vector):
+        e2ee.verify_prekey(fields["account"], fields["device"], fields["signing"], prekey)
+
+
+def request() -> Request:
+    public = (b"alice-laptop-002", SIGNING.public, AGREEMENT.public, 7)
+    unsigned = Request(*public, b"")
+    return Request(*public, SIGNING.sign(unsigned.signed(ACCOUNT)))
+
+
+def test_a_request_becomes_a_certificate_and_a_list() -> None:
+    decoded = Request.decode(request().encode())
+    assert decoded == request()
+    certificate = devices.certify(ACCOUNT, KEY, decoded)
+    listed = devices.sign_list(ACCOUNT, KEY, 1, (certificate,))
+    e2ee.verify_list(ACCOUNT, KEY.public, listed)
+    again = oracle.certificate(
+        ACCOUNT,
+        KEY.raw,
+        {
+            "device": b"alice-laptop-002",
+            "signing": SIGNING.public,
+            "agreement": AGREEMENT.public,
+            "created": 7,
+        },
+    )
+    assert certificate.signature == again["signature"]
+    assert listed.signature == oracle.device_list(ACCOUNT, KEY.raw, 1, [again])["signature"]
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_request_proves_that_its_keys_are_held(place: int) -> None:
+    fields: list[Any] = list(request())
+    fields[place] = 8 if place == 3 else bytes(len(fields[place]))
+    with pytest.raises(KeyRefused):
+        devices.certify(ACCOUNT, KEY, Request(*fields))
+    with pytest.raises(KeyRefused):
+        devices.certify(b"another-account!", KEY, request())
+
+
+def test_a_request_has_one_size() -> None:
+    with pytest.raises(KeyRefused, match="152 bytes"):
+        Request.decode(request().encode() + b"\0")
+
+
+def test_safety_numbers_are_the_same_from_both_sides_and_the_second_reading() -> None:
+    alice, bob = (ACCOUNT, KEY.public), (b"bobby-account-02", SIGNING.public)
+    number = devices.safety_number(alice, bob)
+    assert number == devices.safety_number(bob, alice) == oracle.safety_number(alice, bob)
+    groups = number.split(" ")
+    assert [len(group) for group in groups] == [5] * 12
+    assert number.replace(" ", "").isdigit()
+    text = devices.safety_text(alice, bob)
+    assert text == devices.safety_text(bob, alice)
+    assert KEY.public.hex() in text
+
+
+@pytest.mark.attack
+def test_2_safety_numbers_depend_on_every_field_and_its_place() -> None:
+    alice, bob = (ACCOUNT, KEY.public), (b"bobby-account-02", SIGNING.public)
+    other = [
+        devices.safety_number((ACCOUNT, SIGNING.public), (bob[0], KEY.public)),
+        devices.safety_number((KEY.public, ACCOUNT), bob),
+        devices.safety_number((ACCOUNT + KEY.public[:1], KEY.public[1:]), bob),
+        devices.safety_number(alice, (bob[0], AGREEMENT.public)),
+    ]
+    assert len({devices.safety_number(alice, bob), *other}) == 5
