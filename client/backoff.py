@@ -34,7 +34,7 @@ class Backoff:
         """Seconds to wait now. ``at_least`` is what the other end asked for; the jitter comes on
         top of it, so that those who were told the same number still come back apart.
         """
-        bound = min(self.cap, self.base * 2 ** min(self._attempt, _DOUBLINGS))
+        bound = min(self.cap, self.base * float(1 << min(self._attempt, _DOUBLINGS)))
         self._attempt += 1
         return at_least + bound * self._uniform()
 

@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Protocol, TypeVar, runtime_checkable
 
 from client.memory import Memory
@@ -284,7 +285,7 @@ class Trust:
         left: wire.Published | None = None
         # First everything, then what the relay's answer says is lacking; then it lacks nothing.
         for _ in range(3):
-            frames = await self.resolve(lambda left=left: client.publication(left))
+            frames = await self.resolve(partial(client.publication, left))
             for frame in frames:
                 left = await self._session.ask(frame, wire.Published)
             if not frames:

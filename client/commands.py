@@ -1,0 +1,134 @@
+"""The commands of ``louver``, each a few lines over the library.
+
+What may live here: what a command does. What may not: its options (``cli``), how things are put
+(``wording``), or the interactive chat (``terminal``).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from client import profile as profiles
+from client import wording
+from client.client import Chat, connect
+from client.connection import check_url
+from client.credentials import Credentials
+from client.profile import Profile
+from crypto_modes import wire
+from crypto_modes.errors import BadArgument
+
+Say = Callable[[str], None]
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """How a command was called: its directory, and whether a program reads its output."""
+
+    place: Path
+    json: bool = False
+    say: Say = lambda text: print_line(text)
+
+
+def print_line(text: str) -> None:
+    """Write one line to standard output."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+@asynccontextmanager
+async def opened(terms: Terms) -> AsyncIterator[Chat]:
+    """The chat of the profile in ``terms.place``."""
+    profile = profiles.load(terms.place)
+    async with _connected(terms.place, profile, None) as chat:
+        yield chat
+
+
+@asynccontextmanager
+async def _connected(
+    place: Path, profile: Profile, credentials: Credentials | None
+) -> AsyncIterator[Chat]:
+    keystore = profiles.open_keystore(place, profile.guard)
+    try:
+        async with connect(
+            profile.url,
+            name=profile.name,
+            keystore=keystore,
+            credentials=credentials,
+            ca=profile.ca or None,
+        ) as chat:
+            yield chat
+    finally:
+        keystore.close()
+
+
+async def enrol(terms: Terms, profile: Profile, *, register: bool, insecure: bool) -> None:
+    """Make an account or log in; the profile is kept once the relay has let us in."""
+    secure, _ = check_url(profile.url)
+    if not secure and not insecure:
+        raise BadArgument("ws:// is not encrypted: add --insecure, on this machine only")
+    credentials = profiles.credentials(profile.name, register=register)
+    async with _connected(terms.place, profile, credentials) as chat:
+        profiles.save(terms.place, profile)
+        welcome = chat.welcome
+        if terms.json:
+            fields = {"account": welcome.account, "name": welcome.name, "device": welcome.device}
+            terms.say(wording.as_json({**fields, "relay": welcome.relay, "modes": welcome.modes}))
+            return
+        mode = welcome.modes["text"]
+        terms.say(
+            f"{welcome.name} is registered here." if register else f"Welcome, {welcome.name}."
+        )
+        terms.say(f"New conversations are in mode {mode}: {wording.plain(chat.words(mode))}.")
+        terms.say("Write to somebody: louver chat --to NAME")
+
+
+async def send(terms: Terms, to: str, text: str) -> None:
+    """Send one message; ``-`` takes it from standard input."""
+    if text == "-":
+        text = sys.stdin.read(wire.CONTENT_LIMIT + 1)
+    if not text:
+        raise BadArgument("there is nothing to send")
+    async with opened(terms) as chat:
+        sent = await chat.send(to, text)
+        if terms.json:
+            terms.say(wording.as_json(wording.sent_fields(sent)))
+
+
+async def history(terms: Terms, peer: str, limit: int, before: int) -> None:
+    """Show the newest messages with somebody."""
+    async with opened(terms) as chat:
+        for message in await chat.history(peer, limit=limit, before=before):
+            fields = wording.message_fields(message)
+            terms.say(wording.as_json(fields) if terms.json else wording.line(message))
+
+
+async def block(terms: Terms, peer: str, *, on: bool) -> None:
+    """Block or unblock somebody."""
+    async with opened(terms) as chat:
+        await chat.block(peer, on=on)
+        if terms.json:
+            terms.say(wording.as_json({"name": peer, "blocked": on}))
+        else:
+            terms.say(f"{peer} is {'blocked' if on else 'no longer blocked'}.")
+
+
+async def devices(terms: Terms, peer: str | None) -> None:
+    """Show the verified devices of somebody, or one's own."""
+    async with opened(terms) as chat:
+        found = await chat.devices(peer or chat.account)
+        listed = found.list.certificates if found.list is not None else ()
+        if terms.json:
+            ids = [each.device.hex() for each in listed]
+            fields = {"account": found.account, "name": found.name, "key": found.key}
+            terms.say(wording.as_json({**fields, "devices": ids}))
+        elif not listed:
+            terms.say(f"{found.name} has published no keys: end-to-end encryption is not used yet.")
+        else:
+            terms.say(f"{found.name} has {len(listed)} device(s) on a list signed by their key:")
+            for each in listed:
+                mark = "  (this one)" if each.device == chat.welcome.device else ""
+                terms.say(f"  {each.device.hex()}{mark}")

@@ -1,0 +1,97 @@
+"""Where the command line keeps a user: a directory with a profile, a key store and its key.
+
+What may live here: paths, the profile file, and how its key store is opened. The library knows
+nothing of profiles.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from client.credentials import Credentials, Jwt, Password
+from client.keystore import Keystore
+from crypto_modes.errors import BadArgument, BadConfig
+
+PASSPHRASE, PASSWORD, TOKEN = "LOUVER_PASSPHRASE", "LOUVER_PASSWORD", "LOUVER_JWT"
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``register`` and ``login`` remember for the other commands. ``guard`` says what opens
+    the key store: a ``passphrase`` or a ``file``."""
+
+    url: str
+    name: str
+    ca: str = ""
+    guard: str = "file"
+
+
+def directory(home: Path | None, profile: str) -> Path:
+    """``home``, or ``$XDG_CONFIG_HOME/louver/PROFILE`` (default ``~/.config``)."""
+    if home is not None:
+        return home
+    if not profile or "/" in profile or profile.startswith("."):
+        raise BadArgument(f"{profile!r} is no profile's name")
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "louver" / profile
+
+
+def load(place: Path) -> Profile:
+    """The profile of a directory. Raises ``BadConfig`` before ``register`` or ``login``."""
+    file = place / "profile.json"
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Profile)
+    except FileNotFoundError:
+        raise BadConfig(
+            f"there is no profile in {place} yet; run: louver register NAME --url wss://…"
+        ) from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BadConfig(f"cannot read {file}: {error}") from None
+
+
+def save(place: Path, profile: Profile) -> None:
+    """Keep a profile; nothing in it is secret."""
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place / "profile.json").write_bytes(msgspec.json.encode(profile) + b"\n")
+    except OSError as error:
+        raise BadConfig(f"cannot write to {place}: {error.strerror}") from None
+
+
+def open_keystore(place: Path, guard: str) -> Keystore:
+    """The key store of a directory, with the passphrase from the environment or a prompt, or
+    with the key file beside it."""
+    database = place / "keystore.db"
+    if guard == "file":
+        return Keystore.open(database, key_file=place / "keystore.key")
+    new = not database.exists()
+    passphrase = os.environ.get(PASSPHRASE) or ask("Passphrase of the key store", twice=new)
+    return Keystore.open(database, passphrase=passphrase)
+
+
+def guard_for(*, passphrase: bool) -> str:
+    """What is to open a new key store."""
+    return "passphrase" if passphrase or os.environ.get(PASSPHRASE) else "file"
+
+
+def credentials(name: str, *, register: bool) -> Credentials:
+    """The password or JWT from the environment, or a prompt."""
+    token = os.environ.get(TOKEN)
+    if token:
+        return Jwt(token, register=register)
+    password = os.environ.get(PASSWORD) or ask(f"Password of {name}", twice=register)
+    return Password(password, register=register)
+
+
+def ask(what: str, *, twice: bool) -> str:
+    """A secret from the terminal. Raises ``BadArgument`` where there is none."""
+    if not sys.stdin.isatty():
+        raise BadArgument(f"no terminal to ask for this on: {what}; set {PASSWORD} or {PASSPHRASE}")
+    answer = getpass.getpass(f"{what}: ")
+    if not answer or (twice and getpass.getpass("Once more: ") != answer):
+        raise BadArgument("empty, or not the same twice")
+    return answer
