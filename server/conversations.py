@@ -16,7 +16,7 @@ import msgspec
 from crypto_modes import policy as policies
 from crypto_modes import wire
 from crypto_modes.contract import Mode
-from crypto_modes.errors import Forbidden, FrameRefused, ModeMismatch
+from crypto_modes.errors import Forbidden, FrameRefused, ModeMismatch, UnknownDevice
 from server.directory import UNREACHABLE, Directory
 from server.store import Store
 
@@ -79,6 +79,11 @@ class Conversations:
         self._store = store
         self._directory = directory
         self._strengths = {name: mode.strength for name, mode in registry.items()}
+        # Modes that keep the operator out need the keys of both ends; no send could succeed
+        # in a conversation that was raised to one before both were published.
+        self._keyed = {
+            name for name, mode in registry.items() if not mode.visibility["compelled_operator"]
+        }
         self.defaults = defaults
         # One change of any policy at a time on this node: they are rare, and a lost one is dear.
         self._changing = asyncio.Lock()
@@ -145,6 +150,8 @@ class Conversations:
             policy = policies.propose(
                 current, pending, frame, proposer, keys=keys, strengths=strengths, now=now
             )
+            if not self._keyed.isdisjoint(policy.modes.values()) and not all(policy.keys):
+                raise UnknownDevice("one of the two users has published no keys yet")
             await self._store.put_policy(policy)
             kept = [each for each in conversation.epochs if each.epoch != policy.epoch]
             conversation.settle([*kept, policy])

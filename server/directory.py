@@ -110,6 +110,8 @@ class Directory:
         account, listed = entry.account, frame.list
         if listed is None:
             return entry
+        if (account.key, account.list) == (frame.key, listed):
+            return entry  # a client that did not hear the answer publishes again
         if account.key and account.key != frame.key and not frame.replace:
             raise KeyRefused(
                 "this account already has another account key: link this device from one that has"

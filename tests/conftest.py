@@ -62,6 +62,10 @@ class Running:
         """Stop, and start again on the same data and the same port."""
         port = self.port
         await self.app.stop()
+        await self.start_again(port, **changed)
+
+    async def start_again(self, port: int, **changed: Any) -> None:
+        """Start a stopped relay on the same data and this port."""
         settings = self.app.settings
         listen = settings.listen.model_copy(update={"port": port})
         self.app = App(settings.model_copy(update={"listen": listen} | changed), self._modes)
