@@ -97,6 +97,11 @@ def test_40_no_field_can_hold_a_secret_or_break_a_line(format: str) -> None:
     assert len(page.splitlines()) == page.count("\n") == count
 
 
+def test_what_does_not_print_becomes_a_space(written: io.StringIO) -> None:
+    logs.logger().warning("origin refused", origin="a\r\nb\u2028c\x1b[31md")
+    assert lines(written)[0]["origin"] == "a  b c [31md"
+
+
 @given(st.text(max_size=400))
 def test_any_text_in_a_text_field_stays_one_bounded_line(text: str) -> None:
     stream = io.StringIO()
