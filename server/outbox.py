@@ -39,9 +39,9 @@ class Flusher:
 
 
 class Outbox:
-    """The queue of one connection, bounded by ``frames`` and ``size`` (bytes).
+    """The queue of one connection, bounded by ``bounds``: frames, bytes.
 
-    ``overflowed`` is called, once, by the ``put`` that went over a bound of a blocked outbox.
+    ``overflowed`` is called by a ``put`` that goes over a bound while the outbox is blocked.
     ``written`` is told the frames and bytes of every write.
     """
 
@@ -93,7 +93,7 @@ class Outbox:
         if len(queue) > self._frames or self.bytes > self._size:
             if not self._blocked:
                 self.flush()
-            elif not self._eof:
+            else:
                 self._overflowed()
 
     def flush(self) -> None:
@@ -140,7 +140,7 @@ class Outbox:
         self.bytes = 0
 
     def end(self) -> None:
-        """End the stream after what waits; later bounds no longer matter."""
+        """End the stream after what waits; nothing is put after it."""
         self._eof = True
         self.flush()
         self._settle()

@@ -17,6 +17,7 @@ from websockets.typing import Origin, Subprotocol
 from crypto_modes import wire
 from crypto_modes.errors import FrameRefused
 from server.gateway import Gateway, GatewaySettings
+from server.gateway.connection import Connection
 from server.link import Link
 
 HELLO = wire.Hello(ref=1, token="t", device=bytes(16))
@@ -35,6 +36,7 @@ class Recorder:
     """A handler that keeps what it is told; ``on`` is called with each frame, if set."""
 
     def __init__(self, link: Link, on: Callable[[Recorder, wire.ClientFrame], None] | None) -> None:
+        assert isinstance(link, Connection)
         self.link = link
         self.frames: list[wire.ClientFrame] = []
         self.refusals: list[tuple[int, FrameRefused]] = []

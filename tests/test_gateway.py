@@ -100,16 +100,6 @@ async def test_a_good_frame_makes_up_for_a_bad_one() -> None:
         assert len(rig.handlers[0].refusals) == 5
 
 
-async def test_one_that_sends_without_pause_leaves_the_others_their_turns() -> None:
-    async with running(None) as rig, rig.raw() as flood, rig.raw() as other:
-        flood.write(frame(BINARY, encoded(TYPING)) * 20_000)
-        await rig.handlers[0].until(lambda recorder: recorder.frames != [])
-        other.write(frame(BINARY, encoded(TYPING)))
-        await rig.handlers[1].until(lambda recorder: recorder.frames != [])
-        assert len(rig.handlers[0].frames) < 20_000
-        await rig.handlers[0].until(lambda recorder: len(recorder.frames) == 20_000)
-
-
 async def test_a_message_over_the_limit_closes_with_1009_and_is_never_handed_over() -> None:
     async with running() as rig, rig.connect() as client:
         await client.send(bytes(4097))
@@ -222,6 +212,35 @@ async def test_an_abrupt_reset_is_told_once() -> None:
         assert rig.handlers[0].closings == 1
 
 
+async def test_a_paused_connection_is_read_again_when_it_closes() -> None:
+    async with running(close_seconds=5) as rig, rig.connect() as client:
+        await client.send(encoded(HELLO))
+        await client.recv()
+        link = rig.handlers[0].link
+        link.pause()
+        link.close(4503)
+        async with asyncio.timeout(2):
+            await client.wait_closed()
+        await rig.settled(lambda: rig.notes.codes == [4503])
+
+
+@pytest.mark.parametrize("peer", ["is told to go", "vanishes"])
+async def test_whoever_waits_to_write_is_told_when_the_connection_closes(peer: str) -> None:
+    async with running(outbox_frames=2) as rig, rig.raw() as raw:
+        link = rig.handlers[0].link
+        link.pause_writing()  # as the transport does for a slow reader
+        for _ in range(2):
+            link.send(notice("x"))
+        waiting = asyncio.ensure_future(link.writable())
+        await asyncio.sleep(0)
+        if peer == "vanishes":
+            raw.writer.transport.abort()
+        else:
+            link.close(4503)
+        async with asyncio.timeout(0.4):
+            assert not await waiting
+
+
 async def test_a_half_closed_connection_ends() -> None:
     async with running() as rig, rig.raw() as raw:
         raw.write(frame(BINARY, encoded(HELLO)))
@@ -268,6 +287,15 @@ async def test_draining_refuses_new_connections_and_keeps_the_old() -> None:
         await client.wait_closed()
         assert (client.close_code, client.close_reason) == (4001, "draining")
         assert rig.gateway.connections == 0
+
+
+async def test_closing_waits_for_every_connection() -> None:
+    async with running() as rig, rig.connect() as client, rig.raw():
+        await rig.gateway.close()
+        await client.wait_closed()
+        assert rig.gateway.connections == 0
+        assert rig.gateway._addresses == {}
+        assert sorted(rig.notes.codes) == [4001, 4001]
 
 
 async def test_a_frame_that_comes_with_the_request_is_handled() -> None:
@@ -317,6 +345,19 @@ async def test_a_flood_of_pings_from_one_that_reads_nothing_ends() -> None:
                 raw.write(flood)
                 await asyncio.sleep(0)
         assert rig.notes.codes == [4008]
+
+
+async def test_a_close_frame_for_a_slow_consumer_is_the_last_frame() -> None:
+    async with running(outbox_frames=5) as rig, rig.raw() as raw:
+        raw.write(frame(BINARY, encoded(HELLO)))
+        assert await raw.frame() == (BINARY, encoded(notice("welcome")))
+        link = rig.handlers[0].link
+        link.pause_writing()  # as the transport does for a slow reader
+        raw.write(frame(PING) * 20)
+        await rig.settled(lambda: not link.is_open)
+        link.resume_writing()
+        assert await raw.frame() == (CLOSE, b"\x0f\xa8slow_consumer")
+        assert await raw.rest() == b""
 
 
 MEMORY = {
