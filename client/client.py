@@ -219,7 +219,9 @@ class Chat:
     async def start(self) -> None:
         """Connect. Called by ``connect``."""
         await self._session.start()
-        await self._trust.publish(set(self.welcome.modes.values()))
+        # Keys for every mode of this relay, also those that no default calls for yet: either user
+        # may raise a conversation while the other is away.
+        await self._trust.publish(self.welcome.words)
 
     async def close(self) -> None:
         """Ack what was handed over, and end. Called by ``connect``."""
@@ -243,7 +245,7 @@ class Chat:
             self._incoming.begin(welcome.account)
             self._outgoing.begin(welcome.account, welcome.device)
         else:
-            self._spawn(self._trust.publish(set(welcome.modes.values())))
+            self._spawn(self._trust.publish(welcome.words))
         self._incoming.reopened()
         self._outgoing.reopened()
 

@@ -116,6 +116,10 @@ class Stage:
         chat = self.actors[name].chat
         await chat.propose(peer, {"text": mode})
 
+    async def agrees(self, name: str, mode: str, peer: str) -> None:
+        policy = await self.actors[name].chat.policy(peer)
+        assert policy.modes["text"] == mode
+
     async def stops(self) -> None:
         await self.relay.app.stop()
 
@@ -160,6 +164,7 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     r"(\w+) blocks (\w+)": Stage.blocks,
     r"(\w+) unblocks (\w+)": Stage.unblocks,
     r"(\w+) proposes (\w+) to (\w+)": Stage.proposes,
+    r"(\w+) is in (\w+) with (\w+)": Stage.agrees,
     r"the relay stops": Stage.stops,
     r"the relay starts": Stage.starts,
     r"the relay restarts": Stage.restarts,
