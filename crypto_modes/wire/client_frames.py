@@ -98,7 +98,10 @@ class Read(Frame, frozen=True, kw_only=True, tag="read"):
 
 
 class History(Frame, frozen=True, kw_only=True, tag="history"):
-    """A page of a conversation: the newest ``limit`` messages before ``before`` (0: the end)."""
+    """A page of a conversation: the newest ``limit`` messages before ``before`` (0: the end).
+
+    Answered with ``page``.
+    """
 
     ref: Ref
     conversation: Id
