@@ -14,12 +14,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from crypto_modes.contract import ID_SIZE
 from crypto_modes.encoding import enc
 from crypto_modes.errors import BadArgument, ReportRefused
 from crypto_modes.primitives import HASH_SIZE, KEY_SIZE, equal, hmac
 
 if TYPE_CHECKING:
     from crypto_modes.contract import Evidence, Meta
+
+# enc() with the sizes of both ids known; a test holds it to enc().
+_ID = ID_SIZE.to_bytes(4, "big")
+_FRANK = enc("louver/v1/frank") + _ID
 
 
 def commitment(key: bytes, conversation: bytes, message_id: bytes, message: bytes) -> bytes:
@@ -28,9 +33,10 @@ def commitment(key: bytes, conversation: bytes, message_id: bytes, message: byte
     Raises ``BadArgument`` unless the key has exactly 32 bytes: HMAC pads shorter and hashes
     longer keys, so keys of other sizes have twins and would bind nothing.
     """
-    if len(key) != KEY_SIZE:
-        raise BadArgument("a franking key has exactly 32 bytes")
-    return hmac(key, enc("louver/v1/frank", conversation, message_id, message))
+    if len(key) != KEY_SIZE or len(conversation) != ID_SIZE or len(message_id) != ID_SIZE:
+        raise BadArgument("a franking key has exactly 32 bytes, the two ids 16 each")
+    size = len(message).to_bytes(4, "big")
+    return hmac(key, b"".join((_FRANK, conversation, _ID, message_id, size, message)))
 
 
 def month_of(time: int) -> int:

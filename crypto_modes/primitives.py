@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hmac as _stdlib_hmac
 from hashlib import sha256 as _sha256
-from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -21,9 +20,6 @@ from nacl import bindings as _sodium
 from nacl.exceptions import CryptoError
 
 from crypto_modes.errors import BadArgument, CannotOpen, KeyRefused
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 HASH_SIZE = 32
 KEY_SIZE = 32
@@ -47,69 +43,53 @@ def H(data: bytes) -> bytes:  # noqa: N802 -- the name the specification uses
     return _sha256(data).digest()
 
 
-def _keyed(key: bytes) -> tuple[_Hash, _Hash]:
-    """The inner and outer hash of HMAC after their key block.
+def _blocks(key: bytes) -> tuple[bytes, bytes]:
+    """The inner and outer block of HMAC under ``key``.
 
     HMAC is written out here, on hashlib, because both its standard doors look the algorithm up
-    anew on every call, which costs more than the hash; and because one key often authenticates
-    two inputs in a row, and this state can be copied.
+    anew on every call, which costs more than the hash; and a ratchet does little else.
     """
     if len(key) > _BLOCK:
         key = _sha256(key).digest()
     block = key.ljust(_BLOCK, b"\0")
-    return _sha256(block.translate(_INNER)), _sha256(block.translate(_OUTER))
+    return block.translate(_INNER), block.translate(_OUTER)
+
+
+_ZERO_SALT = _blocks(bytes(HASH_SIZE))
 
 
 def hmac(key: bytes, data: bytes) -> bytes:
     """HMAC-SHA-256 of ``data``, 32 bytes."""
-    inner, outer = _keyed(key)
-    inner.update(data)
-    outer.update(inner.digest())
-    return outer.digest()
+    inner, outer = _blocks(key)
+    return _sha256(outer + _sha256(inner + data).digest()).digest()
 
 
 def hmac_pair(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
     """``(hmac(key, first), hmac(key, second))`` for one key schedule."""
-    inner, outer = _keyed(key)
-    inner_copy, outer_copy = inner.copy(), outer.copy()
-    inner.update(first)
-    outer.update(inner.digest())
-    inner_copy.update(second)
-    outer_copy.update(inner_copy.digest())
-    return outer.digest(), outer_copy.digest()
-
-
-_ZERO_SALT = _keyed(bytes(HASH_SIZE))
-
-
-def hkdf_extract(ikm: bytes, salt: bytes = b"") -> bytes:
-    """The extract step of RFC 5869: a 32-byte pseudorandom key."""
-    inner, outer = (part.copy() for part in _ZERO_SALT) if not salt else _keyed(salt)
-    inner.update(ikm)
-    outer.update(inner.digest())
-    return outer.digest()
-
-
-def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
-    """The expand step of RFC 5869. Raises ``BadArgument`` beyond 255 blocks or below one byte."""
-    if not 0 < length <= 255 * HASH_SIZE:
-        raise BadArgument(f"HKDF gives 1 to {255 * HASH_SIZE} bytes, not {length}")
-    inner_start, outer_start = _keyed(prk)
-    output = block = b""
-    counter = 1
-    while len(output) < length:
-        inner, outer = inner_start.copy(), outer_start.copy()
-        inner.update(block + info + counter.to_bytes(1, "big"))
-        outer.update(inner.digest())
-        block = outer.digest()
-        output += block
-        counter += 1
-    return output[:length]
+    inner, outer = _blocks(key)
+    return (
+        _sha256(outer + _sha256(inner + first).digest()).digest(),
+        _sha256(outer + _sha256(inner + second).digest()).digest(),
+    )
 
 
 def hkdf(ikm: bytes, *, info: bytes, length: int, salt: bytes = b"") -> bytes:
-    """HKDF with SHA-256, RFC 5869; an absent salt is 32 zero bytes."""
-    return hkdf_expand(hkdf_extract(ikm, salt), info, length)
+    """HKDF with SHA-256, RFC 5869; an absent salt is 32 zero bytes.
+
+    Raises ``BadArgument`` beyond 255 blocks of 32 bytes, or below one byte.
+    """
+    if not 0 < length <= 255 * HASH_SIZE:
+        raise BadArgument(f"HKDF gives 1 to {255 * HASH_SIZE} bytes, not {length}")
+    inner, outer = _blocks(salt) if salt else _ZERO_SALT
+    inner, outer = _blocks(_sha256(outer + _sha256(inner + ikm).digest()).digest())
+    output = block = _sha256(outer + _sha256(inner + info + b"\x01").digest()).digest()
+    counter = 2
+    while len(output) < length:
+        data = inner + block + info + counter.to_bytes(1, "big")
+        block = _sha256(outer + _sha256(data).digest()).digest()
+        output += block
+        counter += 1
+    return output[:length]
 
 
 def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:

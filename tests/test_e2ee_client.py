@@ -281,7 +281,11 @@ def test_18_a_dropped_message_shows_at_the_next() -> None:
 @pytest.mark.attack
 def test_19_a_rolled_back_sender_shows_as_a_fork() -> None:
     _, alice, bob = talking()
-    said = {key: value for key, value in alice.state.rows.items() if key[0] == "e2ee_said"}
+    said = {
+        key: value
+        for key, value in alice.state.rows.items()
+        if key[0] in ("e2ee_said", "e2ee_recent")
+    }
     bob.receive(alice.send(BOB, b"one history"))
     alice.state.rows |= said
     assert "fork" in bob.receive(alice.send(BOB, b"another")).warnings

@@ -13,19 +13,23 @@ the other user it had opened.
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from struct import Struct
+from typing import NamedTuple, get_args
 
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.contract import ID_SIZE, NO_DIGEST
+from crypto_modes.contract import DIGEST_SIZE, ID_SIZE, NO_DIGEST
 from crypto_modes.encoding import enc
 from crypto_modes.errors import CannotOpen
 from crypto_modes.padding import pad, unpad
 
 LABEL = "louver/v1/message_body"
 GAP_LIMIT = 32
-_LABEL = enc(LABEL)
+
+# enc() with most sizes known; tests hold it to enc().
+_HEADS: dict[wire.Kind, bytes] = {kind: enc(LABEL, kind) for kind in get_args(wire.Kind)}
+_TAIL = Struct(f">IQI{DIGEST_SIZE}sIQ")
 
 
 class Body(NamedTuple):
@@ -41,26 +45,37 @@ class Body(NamedTuple):
 
 def encode(body: Body) -> bytes:
     """``M``: padded, at least 256 bytes."""
-    return pad(enc(LABEL, *body))
+    kind, content, reply_to, counter, previous, seen = body
+    return pad(
+        b"".join(
+            (
+                _HEADS[kind],
+                len(content).to_bytes(4, "big"),
+                content,
+                len(reply_to).to_bytes(4, "big"),
+                reply_to,
+                _TAIL.pack(8, counter, DIGEST_SIZE, previous, 8, seen),
+            )
+        )
+    )
 
 
 def decode(message: bytes) -> Body:
-    """The body in ``M``. Exact: every field has its size. Raises ``CannotOpen``."""
+    """The body in ``M``. Exact: only what ``encode`` makes is taken. Raises ``CannotOpen``."""
     raw = unpad(message)
-    if not raw.startswith(_LABEL):
+    tail = len(raw) - _TAIL.size
+    kind = next((kind for kind, head in _HEADS.items() if raw.startswith(head)), None)
+    if kind is None or tail < len(_HEADS[kind]) + 8:
         raise CannotOpen
-    items, at = [], len(_LABEL)
-    while at < len(raw):
-        start = at + 4
-        at = start + int.from_bytes(raw[at:start], "big")
-        items.append(raw[start:at])
-    if at != len(raw) or [len(items), *map(len, items[3:])] != [6, 8, 32, 8]:
+    start = len(_HEADS[kind]) + 4
+    end = start + int.from_bytes(raw[start - 4 : start], "big")
+    content, reply_to = raw[start:end], raw[end + 4 : tail]
+    counter_size, counter, size, previous, seen_size, seen = _TAIL.unpack_from(raw, tail)
+    if (counter_size, size, seen_size) != (8, DIGEST_SIZE, 8) or len(reply_to) not in (0, ID_SIZE):
         raise CannotOpen
-    kind = items[0].decode("ascii", "replace")
-    if kind not in wire.KINDS or len(items[2]) not in (0, ID_SIZE):
+    if end + 4 > tail or raw[end : end + 4] != len(reply_to).to_bytes(4, "big"):
         raise CannotOpen
-    counter, seen = int.from_bytes(items[3], "big"), int.from_bytes(items[5], "big")
-    return Body(cast("wire.Kind", kind), items[1], items[2], counter, items[4], seen)
+    return Body(kind, content, reply_to, counter, previous, seen)
 
 
 class Gap(msgspec.Struct, array_like=True, frozen=True):
@@ -120,9 +135,8 @@ class Heard(msgspec.Struct, array_like=True):
 
 
 class Recent(msgspec.Struct, array_like=True, frozen=True):
-    """One of the last messages sealed: enough to seal it again for other devices, unchanged."""
+    """A message sealed lately: enough to seal it again for other devices, unchanged."""
 
-    id: bytes
     counter: int
     previous: bytes
     seen: int
@@ -137,25 +151,28 @@ RECENT = 8
 
 
 class Said(msgspec.Struct, array_like=True):
-    """What this device said in one conversation: how many messages, ``H(M)`` of the last, and the
-    last few in case the relay wants them for other devices. ``seen`` counts the other user's
-    messages opened here.
+    """What this device said in one conversation: how many messages, and ``H(M)`` of the last.
+
+    ``seen`` counts the other user's messages opened here. ``ids`` are the ids of the last
+    ``RECENT`` messages, each at the place ``counter % RECENT`` of its ``Recent``.
     """
 
     sent: int = 0
     last: bytes = NO_DIGEST
     seen: int = 0
-    recent: list[Recent] = []
+    ids: bytes = bytes(RECENT * ID_SIZE)
 
-    def again(self, id: bytes) -> Recent | None:
-        """What was sealed before under this message id."""
-        for recent in self.recent:
-            if recent.id == id:
-                return recent
+    def slot(self, id: bytes) -> int | None:
+        """Where the message with this id is remembered, if it is."""
+        for slot in range(RECENT):
+            if self.ids[slot * ID_SIZE : (slot + 1) * ID_SIZE] == id and self.sent > 0:
+                return slot
         return None
 
-    def note(self, recent: Recent) -> None:
-        """Take in a message sealed for the first time."""
+    def note(self, id: bytes, recent: Recent) -> int:
+        """Take in a message sealed for the first time; its slot."""
         self.sent, self.last = recent.counter, recent.digest
-        self.recent.append(recent)
-        del self.recent[:-RECENT]
+        slot = recent.counter % RECENT
+        start = slot * ID_SIZE
+        self.ids = self.ids[:start] + id + self.ids[start + ID_SIZE :]
+        return slot

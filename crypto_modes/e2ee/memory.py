@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from crypto_modes.contract import ClientTools
-from crypto_modes.e2ee.body import Heard, Said
+from crypto_modes.e2ee.body import Heard, Recent, Said
 from crypto_modes.e2ee.handshakes import Handshakes
 from crypto_modes.e2ee.identity import Identity
 from crypto_modes.e2ee.peers import Peers
@@ -17,10 +17,12 @@ from crypto_modes.e2ee.sessions import Sessions
 from crypto_modes.pins import Pins
 
 SAID = "e2ee_said"  # conversation -> Said
+RECENT = "e2ee_recent"  # conversation || slot u8 -> Recent
 HEARD = "e2ee_heard"  # conversation || account || device -> Heard
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_said = msgspec.msgpack.Decoder(Said).decode
+_decode_recent = msgspec.msgpack.Decoder(Recent).decode
 _decode_heard = msgspec.msgpack.Decoder(Heard).decode
 
 
@@ -41,6 +43,15 @@ class Memory:
         """What this device said there."""
         raw = self.tools.state.get(SAID, conversation)
         return Said() if raw is None else _decode_said(raw)
+
+    def recent(self, conversation: bytes, slot: int) -> Recent | None:
+        """One of the last messages said there."""
+        raw = self.tools.state.get(RECENT, conversation + bytes((slot,)))
+        return None if raw is None else _decode_recent(raw)
+
+    def keep_recent(self, conversation: bytes, slot: int, recent: Recent) -> None:
+        """Store the same."""
+        self.tools.state.put(RECENT, conversation + bytes((slot,)), _encode(recent))
 
     def heard(self, conversation: bytes, peer: bytes) -> Heard:
         """What was heard there from ``account || device``."""

@@ -7,7 +7,7 @@ used for two texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from crypto_modes import wire
@@ -45,7 +45,9 @@ def seal(memory: Memory, draft: Draft) -> Sealed:
     digest = memory.pins.digest(draft.conversation, draft.epoch, draft.recipient)
     targets = list(_targets(memory, draft, digest))
     said = memory.said(draft.conversation)
-    message, recent = _compose(draft, said, memory)
+    slot = said.slot(draft.id)
+    again = None if slot is None else memory.recent(draft.conversation, slot)
+    message, recent = _compose(draft, said, again, memory.tools.random)
     c = commitment(recent.key, draft.conversation, draft.id, message)
     envelope = Envelope(
         draft.epoch,
@@ -68,8 +70,8 @@ def seal(memory: Memory, draft: Draft) -> Sealed:
     for each in targets:
         memory.sessions.sent(each.peer, each.session, now)
         memory.handshakes.used(each.peer)
-    if said.again(draft.id) is None:
-        said.note(recent)
+    if again is None:
+        memory.keep_recent(draft.conversation, said.note(draft.id, recent), recent)
         memory.keep_said(draft.conversation, said)
     return Sealed(mode=NAME, epoch=draft.epoch, copies=copies, commitment=c)
 
@@ -92,17 +94,18 @@ def _targets(memory: Memory, draft: Draft, digest: bytes) -> Iterator[_Target]:
             yield _Target(account + device, device, session)
 
 
-def _compose(draft: Draft, said: Said, memory: Memory) -> tuple[bytes, Recent]:
-    """``M`` and what is remembered of it; the remembered, where this id was sealed before."""
-    again = said.again(draft.id)
+def _compose(
+    draft: Draft, said: Said, again: Recent | None, random: Callable[[int], bytes]
+) -> tuple[bytes, Recent]:
+    """``M`` and what is remembered of it: as it was, where this id was sealed before."""
     if again is None:
         counter, previous, seen = said.sent + 1, said.last, said.seen
-        key = memory.tools.random(KEY_SIZE)
+        key = random(KEY_SIZE)
     else:
         counter, previous, seen, key = again.counter, again.previous, again.seen, again.key
     text = Body(draft.kind, draft.content, draft.reply_to, counter, previous, seen)
     message = body.encode(text)
-    recent = Recent(draft.id, counter, previous, seen, key, H(message))
+    recent = Recent(counter, previous, seen, key, H(message))
     if again is not None and again.digest != recent.digest:
         raise BadArgument("a message id was used before for another text")
     return message, recent
