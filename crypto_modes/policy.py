@@ -240,7 +240,7 @@ def in_force(epochs: Iterable[wire.Policy], now: int) -> wire.Policy:
     Raises:
         ModeMismatch: none is.
     """
-    usable = [policy for policy in epochs if phase(policy, now) in ("ready", "in_force")]
+    usable = [policy for policy in epochs if 0 in ACCEPTED[phase(policy, now)]]
     if not usable:
         raise ModeMismatch("this conversation has no policy yet; ask for it with a policy frame")
     return max(usable, key=lambda policy: policy.epoch)

@@ -143,15 +143,25 @@ def test_what_the_relay_does_not_take(refused: Sealed, error: type[Exception]) -
         relay().admit(META, refused, NO_DIGEST)
 
 
+class NoKeys:
+    """Data keys of which none was fetched yet."""
+
+    def current(self, conversation: bytes, sender: bytes, now: int) -> tuple[bytes, bytes]:
+        raise Need(NeedDataKey(conversation, sender))
+
+    def find(self, dek_id: bytes) -> bytes:
+        raise Need(NeedWrappedKey(dek_id))
+
+
+@pytest.mark.parametrize("size", [0, 2, 17, 65, 81])
+def test_a_record_cut_short_asks_for_no_key(size: int) -> None:
+    record = relay().admit(META, sealed(b"x"), NO_DIGEST).record
+    with pytest.raises(CannotOpen):
+        relay(data_keys=NoKeys()).emit(Stored(META, record[:size]), b"d" * 16)
+
+
 def test_missing_keys_are_asked_for() -> None:
-    class NoKeys(FixedKeys):
-        def current(self, conversation: bytes, sender: bytes, now: int) -> tuple[bytes, bytes]:
-            raise Need(NeedDataKey(conversation, sender))
-
-        def find(self, dek_id: bytes) -> bytes:
-            raise Need(NeedWrappedKey(dek_id))
-
-    server = relay(data_keys=NoKeys(b"", b""))
+    server = relay(data_keys=NoKeys())
     with pytest.raises(Need) as caught:
         server.admit(META, sealed(b"x"), NO_DIGEST)
     assert caught.value.what == NeedDataKey(META.conversation, META.sender)
@@ -367,6 +377,8 @@ def test_messages_of_other_modes_leave_the_head_as_it_is() -> None:
     plain = Stored(msgspec.structs.replace(META, seq=2, mode="tls"), b"text", chain=first.chain)
     third = server.admit(msgspec.structs.replace(META, seq=3), sealed(b"x"), plain.chain)
     assert at_rest.verify_chain([first, plain, third]) == third.chain
+    with pytest.raises(CannotOpen, match="message 2 is missing"):
+        at_rest.verify_chain([first, third])
 
 
 @pytest.mark.parametrize("size", [0, 31, 33])

@@ -223,6 +223,13 @@ def test_what_arrives_below_the_floor_is_marked(
     assert own.note_received(delivered(mode, epoch)) == warnings
 
 
+def test_a_message_of_a_newer_epoch_needs_its_policy_first() -> None:
+    own = pins()
+    own.record(first_epoch(), KEYS)
+    assert own.note_received(delivered("tls", 1)) == ()
+    assert needed(own.note_received, delivered("tls", 2)) == NeedPolicy(CONVERSATION, BOB, 2)
+
+
 def test_a_client_refuses_a_first_policy_in_a_mode_it_does_not_know() -> None:
     own = pins()
     with pytest.raises(ModeMismatch, match="rot13"):

@@ -224,6 +224,24 @@ def test_without_an_account_key_nobody_proposes() -> None:
         propose(first, ALICE, proposal(first, ALICE, {"text": "e2ee"}), keys=KEYS | {ALICE: b""})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch": 3},
+        {"previous": b"\x01" * 32},
+        {"conversation": b"another-convers1"},
+        {"second": b"carol-account-03"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_an_epoch_follows_only_the_one_before_it(changes: dict[str, Any]) -> None:
+    first = first_epoch()
+    newer = policy.successor(first, every("e2ee"), NOW, KEYS)
+    assert policy.check_link(first, newer, STRENGTHS) == 1
+    with pytest.raises(ModeMismatch):
+        policy.check_link(first, msgspec.structs.replace(newer, **changes), STRENGTHS)
+
+
 def test_phases_follow_the_table() -> None:
     first = first_epoch("e2ee")
     prepared = propose(first, ALICE, proposal(first, ALICE, every("tls")))
