@@ -52,6 +52,14 @@ ACCEPTED: dict[Phase, tuple[int, ...]] = {
     "in_force": (0,),
     "rolled_back": (-1,),
 }
+# How long the phases last that a deadline ends, and what each is called on the wire.
+LASTS: dict[Phase, int] = {"prepared": SIGNING_TIME, "ready": OVERLAP}
+ON_WIRE: dict[Phase, Literal["in_force", "prepared", "rolled_back"]] = {
+    "prepared": "prepared",
+    "ready": "in_force",
+    "in_force": "in_force",
+    "rolled_back": "rolled_back",
+}
 # Raising takes one user; lowering any kind takes both, so that no one is exposed by the other.
 SIGNERS: dict[Change, int] = {"raised": 1, "lowered": 2}
 
@@ -216,9 +224,10 @@ def propose(
     signatures = _joined(candidate, pending, now)
     signatures[mine] = proposal.signature
     candidate = msgspec.structs.replace(candidate, signatures=(signatures[0], signatures[1]))
-    if check_link(current, candidate, strengths):
-        return msgspec.structs.replace(candidate, deadline=now + SIGNING_TIME)
-    return msgspec.structs.replace(candidate, state="in_force", deadline=now + OVERLAP)
+    reached: Phase = "prepared"
+    if not check_link(current, candidate, strengths):
+        reached = TRANSITIONS[reached, "signed"]
+    return msgspec.structs.replace(candidate, state=ON_WIRE[reached], deadline=now + LASTS[reached])
 
 
 def _joined(candidate: wire.Policy, pending: wire.Policy | None, now: int) -> list[bytes]:

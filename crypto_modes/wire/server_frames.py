@@ -146,7 +146,8 @@ class Policy(Frame, frozen=True, kw_only=True, tag="policy"):
 
     ``state`` is ``in_force``, ``prepared`` (waits for the peer's signature until ``deadline``)
     or ``rolled_back``. ``first`` and ``second`` are the two accounts in ascending order with
-    their account keys and signatures (each may be empty); ``previous`` is ``H(previous P)``.
+    their account keys and signatures (each may be empty); ``previous`` is ``H(previous P)``. While
+    ``in_force``, ``deadline`` says until when the epoch before is still accepted.
     """
 
     ref: Ref
