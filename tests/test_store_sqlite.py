@@ -26,7 +26,7 @@ from server.store.sqlite import (
 from server.store.sqlite import messages as messages_module
 from tests.store_contract import CursorContract, DataKeyContract, MessageContract, data_key
 from tests.store_directory_contract import AccountContract, DirectoryContract, PolicyContract
-from tests.store_entries import ALICE, BOB, PHONE, TALK, Entry, device, populate, settle
+from tests.store_entries import ALICE, BOB, CAROL, PHONE, TALK, Entry, device, populate, settle
 
 
 class SqlitePlace:
@@ -257,6 +257,19 @@ async def test_marks_are_durable_within_seconds_without_any_other_write(
     reader = files.reader(place.data / files.MESSAGES)
     assert marks.cursors(reader, PHONE, {}) == {TALK: 1}
     reader.close()
+
+
+@pytest.mark.asyncio
+async def test_marks_of_strangers_take_no_room(place: SqlitePlace) -> None:
+    store = await place.open()
+    await populate(store)
+    await settle(store, Entry())
+    store.advance_read(CAROL, TALK, 1)
+    store.advance(b"no such device 0", TALK, 1)
+    store = await place.open()
+    for table in ("read_mark", "cursor"):
+        count = f"SELECT count(*) FROM {table}"
+        assert await store._readers.run(lambda db, count=count: db.execute(count).get) == 0  # type: ignore[misc]  # mypy knows no defaults in lambdas
 
 
 @pytest.mark.asyncio
