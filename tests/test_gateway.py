@@ -250,6 +250,15 @@ async def test_a_half_closed_connection_ends() -> None:
         await rig.settled(lambda: rig.notes.codes == [1006])
 
 
+async def test_the_end_of_a_stream_does_not_overtake_an_answer() -> None:
+    async with running() as rig, rig.raw() as raw:
+        link = rig.handlers[0].link
+        link.send(notice("still queued"))
+        link.eof_received()
+        link._transport.close()  # as the loop does next
+        assert await raw.frame() == (BINARY, encoded(notice("still queued")))
+
+
 async def test_a_peer_that_ignores_our_close_frame_is_cut_off() -> None:
     async with running(close_seconds=0.2) as rig, rig.raw() as raw:
         rig.handlers[0].link.close(4500)

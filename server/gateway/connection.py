@@ -106,7 +106,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.abort()
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         # One buffer for all connections: the loop hands over one read before it begins another,
         # and what a read leaves behind is copied. So an idle connection has no read buffer.
         return self._gateway.buffer
@@ -114,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         buffer = self._gateway.buffer
         self._heard = True
-        data = bytes(memoryview(buffer)[:nbytes])
+        data = bytes(buffer[:nbytes])
         if self._phase < GREETING:
             data = self._open(data) if self._phase is OPENING else b""
             if not data:
@@ -128,8 +128,8 @@ class Connection(asyncio.BufferedProtocol):
             self._gateway.loop.call_soon(self._read_on)
 
     def eof_received(self) -> None:
-        # Nothing can follow without a close frame. Returning None closes the transport, which
-        # writes what it was given first.
+        # Nothing can follow. Returning None closes the transport, which first writes what it was
+        # given, but not what still waits for the end of this turn.
         if self.is_open:
             self._outbox.flush()
 

@@ -43,7 +43,8 @@ class Gateway:
         self.settings = settings
         self.handler_factory = handler_factory
         self.observer = observer
-        self.buffer = bytearray(_READ)
+        # A memoryview: asyncio's TLS reads into slices of it, and a bytearray's slice is a copy.
+        self.buffer = memoryview(bytearray(_READ))
         self._connections: set[Connection] = set()
         self._addresses: dict[str, int] = {}
         self.negotiated: dict[Negotiated, int] = {}
