@@ -43,7 +43,7 @@ class Pair:
     """Alice and Bob over a relay in ``mode``, with all that any mode may need."""
 
     def __init__(self, mode: Mode) -> None:
-        self.relay, self.alice, self.bob = couple(published=mode.name == "e2ee")
+        self.relay, self.alice, self.bob = couple()
         tools = server_tools(data_keys=ReadyKeys(), franking_keys=OneFrankingKey())
         self.relay.mode = self.server = mode.server(tools)
         if mode.name != "e2ee":
