@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Protocol, TypeVar, runtime_checkable
 
+import msgspec
+
 from client.memory import Memory
 from client.messages import Event, KeyChange, KeyRefusal
 from client.session import Session
@@ -256,19 +258,33 @@ class Trust:
         keys = {}
         for account in (current.first, current.second):
             keys[account] = (await self.look_up(account)).key
-        created = now_ms()
-        candidate = policy.successor(current, modes, created, keys)
+        candidate = policy.successor(current, modes, now_ms(), keys)
+        candidate = await self._joined(peer, candidate)
         request = wire.SetPolicy(
             ref=0,
             peer=peer,
             epoch=candidate.epoch,
             modes=modes,
-            created=created,
+            created=candidate.created,
             signature=signing.sign(policy.record(candidate)),
         )
         answer = await self._session.ask(request, wire.Policy)
         await self.believe(answer)
         return answer
+
+    async def _joined(self, peer: bytes, candidate: wire.Policy) -> wire.Policy:
+        """``candidate``, or the same change as the peer has proposed it, if it has: only two
+        signatures under one record, its time included, lower a mode. The time is all that is
+        taken from the relay.
+        """
+        request = wire.SetPolicy(ref=0, peer=peer, epoch=candidate.epoch)
+        try:
+            pending = await self._session.ask(request, wire.Policy)
+        except ModeMismatch:
+            return candidate
+        if pending.state != "prepared" or pending.modes != candidate.modes:
+            return candidate
+        return msgspec.structs.replace(candidate, created=pending.created)
 
     # --- own keys ---
 
