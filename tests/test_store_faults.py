@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 import pytest_asyncio
 
+from crypto_modes.contract import Stored
 from crypto_modes.errors import StoreUnavailable
 from server.store.sqlite import SqliteStore, faults, files, writer
 from tests.faulty_disk import FaultyDisk, faulty_disk, io_error
@@ -247,6 +249,40 @@ async def test_more_than_the_disk_can_take_is_refused_at_once(
     assert refused
     assert "wait for the disk" in str(refused[0].outcome)
     assert len(await seqs(watched.store)) == min(2000 - len(refused), 1000)
+
+
+@pytest.mark.asyncio
+async def test_a_fault_of_the_program_refuses_its_batch_and_nothing_more(
+    watched: Watched,
+) -> None:
+    """A stamp that cannot be bound; the relay never makes one."""
+
+    class Broken(Entry):
+        def admit(self, seq: int, previous: bytes) -> Stored:
+            return msgspec.structs.replace(super().admit(seq, previous), stamp=object())
+
+    store = watched.store
+    for entry in await settle(store, Broken(), Entry()):
+        assert isinstance(entry.outcome, StoreUnavailable)
+        assert isinstance(entry.outcome.__cause__, TypeError)
+    (later,) = await settle(store, Entry())
+    assert later.seq == 1
+    assert watched.fatal == []
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_fails_is_undone_alone(watched: Watched) -> None:
+    store = watched.store
+
+    def half(db: apsw.Connection) -> None:
+        db.execute("INSERT INTO block (account, blocked) VALUES (?, ?)", (ALICE, PHONE))
+        raise LookupError("half way")
+
+    outcomes = await asyncio.gather(
+        store.set_block(ALICE, BOB, True), store._writer.run(half), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), LookupError]
+    assert await store.blocks(ALICE) == {BOB}
 
 
 FAULTS = [

@@ -146,6 +146,16 @@ async def test_a_file_that_is_no_database_is_an_error_and_not_overwritten(tmp_pa
     assert path.read_bytes() == b"my only copy of something else\n" * 100
 
 
+@pytest.mark.asyncio
+async def test_a_store_that_was_never_opened_refuses(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path, on_fatal=print)
+    (entry,) = await settle(store, Entry())
+    assert isinstance(entry.outcome, StoreUnavailable)
+    with pytest.raises(StoreUnavailable, match="not open"):
+        await store.set_block(ALICE, BOB, True)
+    await store.close()
+
+
 def test_durability_is_one_of_two_words(tmp_path: Path) -> None:
     with pytest.raises(BadArgument, match="full or relaxed"):
         SqliteStore(tmp_path, durability="off", on_fatal=print)  # type: ignore[arg-type]  # that is the test

@@ -81,7 +81,10 @@ class Writer:
         """Raises whatever ``connect`` raises; errors of SQLite as ``StoreUnavailable``."""
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
-        self._thread = Thread(target=self._main, args=(opened,), name=f"store {self._path.name}")
+        # A daemon, for a process that must stop may not be able to close; the WAL allows it.
+        self._thread = Thread(
+            target=self._main, args=(opened,), name=f"store {self._path.name}", daemon=True
+        )
         self._thread.start()
         try:
             await opened
@@ -104,7 +107,7 @@ class Writer:
     def append(self, entry: Append) -> None:
         """Never raises and never blocks; ``entry.settled`` tells."""
         if refusal := self._refuse():
-            self._loop.call_soon(self._settle, [(entry, refusal, False)], [])
+            asyncio.get_running_loop().call_soon(entry.settled, refusal, False)
         else:
             self._queue.put(entry)
 
@@ -238,12 +241,15 @@ class Writer:
         for mark in marks:
             mark.rolled_back()
         self._flushed = monotonic()
-        if not isinstance(error, apsw.Error):
-            self._roll_back()
-            return StoreUnavailable(f"the store failed ({type(error).__name__})")
         system = self._db.system_errno
-        refusal = faults.unavailable(error, self._path, system)
-        if faults.fatal(error, system) or not self._roll_back():
+        lost = False
+        if isinstance(error, apsw.Error):
+            refusal = faults.unavailable(error, self._path, system)
+            lost = faults.fatal(error, system)
+        else:
+            refusal = StoreUnavailable(f"the store failed ({type(error).__name__})")
+        refusal.__cause__ = error
+        if lost or not self._roll_back():
             self._fail(refusal)
         return refusal
 
