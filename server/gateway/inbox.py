@@ -7,8 +7,8 @@ needs four checks, all made here on its first bytes: FIN, no reserved bit, the o
 subprotocol, masked. Every other frame (control, fragment, torn, oversized, illegal) goes byte
 for byte to the library's ``ServerProtocol``, whose verdict is final; it is made when first
 needed and dropped when a frame leaves nothing behind, so that an idle connection has none.
-``tests/test_gateway_inbox.py`` compares both ways on the same bytes. Measured: 0.7 µs a message
-instead of 6, and 2 KB a connection less.
+``tests/test_gateway_inbox.py`` compares both ways on the same bytes. Measured: 1.3 µs a message of
+300 bytes instead of 4.3, and 1.4 KB a connection less.
 """
 
 from __future__ import annotations
