@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 from crypto_modes import wire
@@ -55,6 +55,8 @@ SECRET_SIZE = 32
 UPKEEP_SECONDS = 60.0
 # Clients come back spread over this long after a drain.
 RETURN_SECONDS = (1.0, 5.0)
+# How long a drain waits for the disk; what is not durable then was not acknowledged either.
+SETTLE_SECONDS = 5.0
 
 
 def installed_modes() -> dict[str, Mode]:
@@ -124,6 +126,7 @@ class App:
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
         )
         await self._listen(data, context)
+        self._describe()
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
 
     async def _listen(self, data: Path, context: ssl.SSLContext | None) -> None:
@@ -135,17 +138,34 @@ class App:
         await self.internal.start()
         self._closing.push_async_callback(self.internal.stop)
 
+    def _describe(self) -> None:
+        """Tell whoever scrapes what runs here, and what is asked only when he scrapes."""
+        loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        self.metrics.identify(
+            version=version("louver"), durability=self.store.durability, loop=loop
+        )
+        self.metrics.gauge("connections", "Open sockets", lambda: self.gateway.connections)
+        self.metrics.gauge("sessions", "Sessions after hello", lambda: self.relay.open_sessions)
+        self.metrics.gauge("sends", "Messages on their way to disk", lambda: self.relay.inflight)
+
     async def drain(self) -> None:
-        """Readiness off, ``bye`` to everybody, what was accepted flushed, close 4001."""
+        """Readiness off, ``bye`` to everybody, what was taken made durable and answered, close
+        4001.
+        """
         if self.draining:
             return
         self.draining = True
+        self.watch.changed("relay draining", connections=self.gateway.connections)
         self.gateway.drain()
         uniform = secrets.SystemRandom().uniform
         for own in list(self.relay.sessions.values()):
             for session in own:
                 after = round(uniform(*RETURN_SECONDS), 3)
                 session.link.send(wire.Bye(reason="draining", reconnect_after=after))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                while self.relay.inflight:
+                    await asyncio.sleep(0.01)
         await self.gateway.close(4001)
 
     async def stop(self) -> None:
@@ -156,6 +176,7 @@ class App:
                 await self._upkeep
         await self.drain()
         await self._closing.aclose()
+        self.watch.changed("relay stopped")
 
     async def reload(self, settings: Settings) -> list[str]:
         """Take new settings where that is possible without a restart; the keys that changed.
@@ -165,6 +186,7 @@ class App:
         changes = reloadable_changes(self.settings, settings)
         log = settings.log
         logs.configure(log.level, log.format, self._log_key)
+        self.gateway.reload(_gateway_settings(settings))
         await self.relay.reload(settings)
         self.settings = settings
         self.watch.changed("settings reloaded", count=len(changes), epoch=self.relay.epoch)
@@ -187,7 +209,7 @@ class App:
             "epoch": self.relay.epoch,
             "durability": self.store.durability,
             "connections": self.gateway.connections,
-            "sessions": sum(map(len, self.relay.sessions.values())),
+            "sessions": self.relay.open_sessions,
             "port": self.gateway.port,
             "unready": self.unready(),
         }

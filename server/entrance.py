@@ -124,6 +124,8 @@ class Entrance:
         wait = self._relay.rates.login(session.network, time.monotonic())
         if wait > 0.0:
             raise RateLimited("too many attempts from your address", retry_after=wait)
+        # Hashing may wait for its turn; that time is ours and not the stranger's.
+        session.link.extend()
 
     async def _proof(self, frame: wire.Register | wire.Login) -> tuple[str, str]:
         """``(subject, "")`` for an external token, ``("", password)`` otherwise."""
@@ -152,7 +154,6 @@ class Entrance:
             id=frame.device, account=account.id, token=digest, created=now, expires=expires
         )
         await store.bind_device(device)
-        session.link.extend()
         answer = wire.Token(
             ref=frame.ref, account=account.id, device=frame.device, token=token, expires=expires
         )

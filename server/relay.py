@@ -191,6 +191,16 @@ class Relay:
 
     # --- sessions ---
 
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions said hello and are still there."""
+        return sum(map(len, self.sessions.values()))
+
+    @property
+    def inflight(self) -> int:
+        """How many sends were taken and not yet answered."""
+        return sum(session.inflight for own in self.sessions.values() for session in own)
+
     def join(self, session: Session) -> None:
         """Count an open session of an account."""
         self.sessions.setdefault(session.account, set()).add(session)
