@@ -102,6 +102,9 @@ def test_a_linked_device_publishes_only_once_it_is_listed() -> None:
     asked = laptop.client.request_certificate(key)
     assert laptop.client.request_certificate(key) == asked
     assert laptop.client.publication(None) == []
+    laptop.client.supply(relay.published[ALICE])
+    with pytest.raises(UnknownDevice, match="link it first"):
+        laptop.send(BOB)
     with pytest.raises(BadArgument, match="only the device that made the account"):
         laptop.client.certify(asked)
     relay.publish(alice, [alice.client.certify(asked)])
@@ -225,6 +228,20 @@ def test_12_a_first_message_begins_one_session(left: str) -> None:
     bob.publish(relay.left(BOB, bob.id))
     with pytest.raises(CannotOpen):
         bob.receive(stored)
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("epoch", [0, 2, 2**60])
+def test_28_a_first_message_cannot_make_a_client_ask_for_nonsense(epoch: int) -> None:
+    relay, alice, bob = couple()
+    delivery = relay.mode.emit(alice.send(BOB), bob.id)
+    bob.serve(Need(NeedDevices(ALICE)))
+    bob.serve(Need(NeedPolicy(delivery.conversation, ALICE, 1)))
+    where = 58 + 32 + 3 * 8
+    forged = delivery.body[:where] + epoch.to_bytes(8, "big") + delivery.body[where + 8 :]
+    with pytest.raises(CannotOpen):
+        bob.client.open(msgspec.structs.replace(delivery, body=forged))
+    assert bob.client.open(delivery).content == b"hello"
 
 
 @pytest.mark.attack

@@ -168,6 +168,15 @@ def test_16_other_suites_and_flags_are_refused(place: int, value: int) -> None:
         header.parse(bytes(raw))
 
 
+@pytest.mark.attack
+@pytest.mark.parametrize("part", [{"key": b"x"}, {"ciphertext": b"x"}])
+def test_16_parts_that_this_suite_does_not_send_are_refused(part: dict[str, Any]) -> None:
+    one, other = couple()
+    head, ciphertext = header.parse(one.seal(PLACE, DEVICE, b"text"))
+    with pytest.raises(CannotOpen):
+        other.open(PLACE, DEVICE, (head._replace(**part), ciphertext), Nothing(), os.urandom)
+
+
 BOMBS = {
     "n": {"n": 2**31},
     "n just over the limit": {"n": SKIP_LIMIT + 2},

@@ -126,6 +126,8 @@ class Receiver:
         digest = NO_DIGEST
         if delivery.sender != self._memory.tools.account:
             pins, epoch = self._memory.pins, head.first.epoch
+            if not 0 < epoch <= delivery.epoch:  # or any sender could make us ask for nonsense
+                raise CannotOpen
             digest = pins.digest(delivery.conversation, epoch, delivery.sender)
         session = self._memory.handshakes.accept(head, party, delivery.conversation, digest)
         return _Came(session, parsed, head.first, answered=False)

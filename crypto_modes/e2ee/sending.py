@@ -16,7 +16,7 @@ from crypto_modes.e2ee import body
 from crypto_modes.e2ee.body import Body, Recent, Said
 from crypto_modes.e2ee.memory import Memory
 from crypto_modes.e2ee.session import NAME, Envelope, Session
-from crypto_modes.errors import BadArgument, LimitExceeded
+from crypto_modes.errors import BadArgument, LimitExceeded, UnknownDevice
 from crypto_modes.franking import commitment
 from crypto_modes.primitives import KEY_SIZE, H
 
@@ -79,6 +79,8 @@ def seal(memory: Memory, draft: Draft) -> Sealed:
 def _targets(memory: Memory, draft: Draft, digest: bytes) -> Iterator[_Target]:
     own, now = memory.tools.account, memory.tools.now()
     knowns = {account: memory.peers.to_send(account) for account in (draft.recipient, own)}
+    if draft.device not in knowns[own].devices:
+        raise UnknownDevice("this device is not on its account's list yet; link it first")
     for account, known in knowns.items():
         active = {
             device: memory.sessions.active(account + device, now)

@@ -141,6 +141,8 @@ class Session(msgspec.Struct, array_like=True):
         Raises ``CannotOpen``; this object is spoiled then, and must not be stored.
         """
         head, ciphertext = parsed
+        if head.key or head.ciphertext:  # no later PQ epochs in this suite: nobody sends these
+            raise CannotOpen
         # A key can be stored only while some are: most messages ask the store nothing.
         mk_ec = stored.find(head.dh, head.n) if self.skipped else None
         late = mk_ec is not None
