@@ -151,7 +151,6 @@ def _moderation(mode: str) -> dict[str, results.Access]:
         measured=True,
         labelled=9,
         readable=0.0 if mode == "e2ee" else 1.0,
-        verifiable=0.0 if mode == "e2ee" else 1.0,
         time_to_evidence_ms=None if mode == "e2ee" else results.Span(p50=310.0, p99=340.0),
         over_collection=None if mode == "e2ee" else 42.0,
     )
@@ -162,6 +161,7 @@ def _moderation(mode: str) -> dict[str, results.Access]:
         verifiable=1.0,
         time_to_evidence_ms=results.Span(p50=350.0, p99=390.0),
         over_collection=1.0,
+        basis="commitment" if mode == "e2ee" else "record",
         forged_submitted=300,
         forged_accepted=0,
     )

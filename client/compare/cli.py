@@ -1,4 +1,4 @@
-"""``louver compare``, ``louver compare diff`` and ``louver report``: arguments in, exit code out.
+"""``louver compare [diff]`` and ``louver report``: arguments in, exit code out.
 
 What may live here: turning arguments into a plan, running it, writing the directory, exit codes.
 What may not: measuring or wording. Heavy libraries load inside functions, so that ``louver
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from crypto_modes.errors import BadArgument, BadConfig, ConnectionLost
 
@@ -26,38 +28,72 @@ if TYPE_CHECKING:
     from client.compare.plan import Plan, Size
 
 USAGE, UNREACHABLE, INTERRUPTED = 2, 3, 130
-MODES = "tls,at_rest,e2ee"
 _NEEDED = ("numpy", "matplotlib", "jinja2", "hdrh", "jwt")
+_EXITS = (
+    "Exit codes: 0 ok, 1 unexpected, 2 usage or config, 3 not reachable, 4 measurement invalid, "
+    "5 verification failed, 99 threshold crossed, 130 interrupted."
+)
+
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, epilog=_EXITS
+)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
-def run(
-    *,
-    modes: str = MODES,
-    trace: str = "synthetic",
-    seed: int = 1,
-    users: int | None = None,
-    rate: float | None = None,
-    duration: float | None = None,
-    rounds: int | None = None,
-    quick: bool = False,
-    full: bool = False,
-    threshold: Sequence[str] = (),
-    out: Path = Path("report"),
-    json: bool = False,
+def run(arguments: list[str]) -> int:
+    """Do what the words after ``louver compare`` say; ``report DIR`` is ``louver report``'s."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(
+            arguments, prog_name="louver compare", standalone_mode=False, obj=arguments
+        )
+    except typer.Abort:
+        return _failed("interrupted; nothing was kept", INTERRUPTED)
+    except typer.TyperException as error:
+        return _failed(str(error), USAGE)
+    return int(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def compare(
+    context: typer.Context,
+    modes: Annotated[
+        str, typer.Option(help="Modes to compare, the base first.")
+    ] = "tls,at_rest,e2ee",
+    trace: Annotated[str, typer.Option(help="synthetic, chitchat, or a file.")] = "synthetic",
+    seed: Annotated[int, typer.Option(help="All but keys follows from it.")] = 1,
+    users: Annotated[int | None, typer.Option(help="How many people chat.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Messages per second.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds measured a round.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of each mode.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One short round each.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Six long rounds each.")] = False,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(help="A condition to hold, else exit 99: 'e2ee.latency_ms.p99<50'."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
+    json: _Json = False,
 ) -> int:
-    """Compare modes and write the report into ``out``; the exit code."""
+    """Send the same traffic through every mode of a real relay, and report what it cost and
+    who could read. From nothing, in about two minutes."""
+    if context.invoked_subcommand:
+        return 0
+    given = {"users": users, "rate": rate, "duration": duration, "rounds": rounds}
+    typed = list(context.obj or ())
 
     def work() -> int:
         _check_installed()
-        size = _size(quick, full, users, rate, duration, rounds)
-        plan = _plan(modes, trace, seed, size, threshold, out)
-        return _compare(plan, json)
+        size = _size(quick, full, given)
+        return _compare(_plan(modes, trace, seed, size, threshold or [], out, typed), json)
 
     return _guarded(work)
 
 
-def run_report(directory: Path) -> int:
-    """Render the report in ``directory`` again from its raw data; the exit code."""
+@app.command()
+def report(directory: Annotated[Path, typer.Argument()] = Path("report")) -> int:
+    """Render the report in DIRECTORY again from its raw data."""
 
     def work() -> int:
         from client.compare.report import render
@@ -69,8 +105,9 @@ def run_report(directory: Path) -> int:
     return _guarded(work)
 
 
-def run_diff(first: Path, second: Path, *, json: bool = False, seed: int = 1) -> int:
-    """Show how ``second`` differs from ``first``, with intervals; the exit code."""
+@app.command()
+def diff(first: Path, second: Path, seed: int = 1, json: _Json = False) -> int:
+    """How SECOND differs from FIRST (two report directories), with 95 % intervals."""
 
     def work() -> int:
         from client.compare import measures, record, results, terminal
@@ -130,7 +167,13 @@ def _write(plan: Plan, finished: Finished) -> None:
 
 
 def _plan(
-    modes: str, trace: str, seed: int, size: Size, thresholds: Sequence[str], out: Path
+    modes: str,
+    trace: str,
+    seed: int,
+    size: Size,
+    thresholds: Sequence[str],
+    out: Path,
+    typed: Sequence[str],
 ) -> Plan:
     from client.client import installed_modes
     from client.compare import plan
@@ -153,24 +196,16 @@ def _plan(
         seed=seed,
         thresholds=tuple(plan.threshold(text, chosen) for text in thresholds),
         out=out,
-        argv=tuple(_arguments()),
+        argv=tuple(typed),
     )
 
 
-def _size(
-    quick: bool,
-    full: bool,
-    users: int | None,
-    rate: float | None,
-    duration: float | None,
-    rounds: int | None,
-) -> Size:
+def _size(quick: bool, full: bool, given: Mapping[str, float | None]) -> Size:
     from client.compare import plan
 
     if quick and full:
         raise BadArgument("--quick and --full exclude each other")
     size = plan.QUICK if quick else plan.FULL if full else plan.DEFAULT
-    given = {"users": users, "rate": rate, "duration": duration, "rounds": rounds}
     for name, (low, high) in {
         "users": (2, 1000),
         "rate": (1, 100_000),
@@ -182,14 +217,8 @@ def _size(
             continue
         if not low <= value <= high:
             raise BadArgument(f"--{name} must be from {low} to {high}")
-        size = replace(size, **{name: value})
+        size = replace(size, **{name: type(getattr(size, name))(value)})
     return size
-
-
-def _arguments() -> list[str]:
-    """What was typed after ``compare``, for the report."""
-    words = sys.argv[1:]
-    return words[words.index("compare") + 1 :] if "compare" in words else []
 
 
 def _check_installed() -> None:

@@ -48,7 +48,6 @@ _STYLE: Any = {
     "xtick.minor.size": 0,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
-    "legend.frameon": False,
 }
 _PERCENTILES = (0, 50, 90, 99, 99.9, 99.99)
 _NAMES = {
@@ -82,7 +81,7 @@ def percentile_curves(results: Results, raw: Raw) -> str:
     _plain_log(axes, "y")
     axes.set_xlabel("percentile of messages")
     axes.set_ylabel("milliseconds")
-    axes.legend(loc="upper left", labelcolor="linecolor", handlelength=1.2)
+    axes.legend(frameon=False, loc="upper left", labelcolor="linecolor", handlelength=1.2)
     return _svg(figure, "latency")
 
 
@@ -116,6 +115,7 @@ def intervals(results: Results) -> str:
     base = next(iter(results.modes))
     axes.set_xlabel(f"times {base}, with 95 % interval")
     axes.legend(
+        frameon=False,
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
         ncols=len(results.ratios) or 1,

@@ -83,7 +83,7 @@ class Probes:
         searcher = self._searcher("relay_memory")
         try:
             for chunk in proc.memory(self._relay.pid, OVERLAP):
-                searcher.feed(chunk)
+                searcher.feed(chunk, headless=False)
         except PermissionError:
             del self._searchers["relay_memory"]
             self._notes["relay_memory"] = "this system forbids reading a child's memory"
@@ -114,7 +114,7 @@ class Probes:
         searcher = self._searcher("network_tap")
         for heard in tap.heard:
             for start in range(0, len(heard), _CHUNK):
-                searcher.feed(bytes(heard[start : start + _CHUNK + OVERLAP]))
+                searcher.feed(bytes(heard[start : start + _CHUNK + OVERLAP]), headless=False)
 
     def look_as_operator(self, revealed: bytes) -> None:
         """All files of the data directory, keys included, and the output of the reveal command."""
@@ -125,7 +125,7 @@ class Probes:
     def exposure(self, declared: Mapping[str, bool], planted: Iterable[int]) -> dict[str, Exposure]:
         """The verdict on every adversary."""
         wanted = frozenset(planted)
-        return {who: self._verdict(who, reads, wanted) for who, reads in sorted(declared.items())}
+        return {who: self._verdict(who, reads, wanted) for who, reads in declared.items()}
 
     def _verdict(self, who: str, declared: bool, planted: frozenset[int]) -> Exposure:
         searcher = self._searchers.get(who)

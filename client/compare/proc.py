@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
-_CHUNK = 8 * 1024 * 1024
+_CHUNK = 1024 * 1024
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (r\S+) \S+ \S+ (\d+)\s*(.*)")
 
 
@@ -59,7 +59,8 @@ def memory(pid: int, overlap: int) -> Iterator[bytes]:
                     break  # a guard page, or unmapped since it was listed
                 if not chunk:
                     break
-                yield chunk
+                if chunk.count(0) < len(chunk):  # stacks are mostly untouched pages
+                    yield chunk
                 position += _CHUNK
 
 

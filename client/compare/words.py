@@ -10,6 +10,11 @@ from client.compare.results import Access, Interval, ModeResult, Results, Thresh
 
 NOT_MEASURED = "not measured"
 
+_PROVEN = {
+    "commitment": "Yes, by the sender's commitment and the relay's stamp.",
+    "record": "By the relay's own record only.",
+    "": "Yes.",
+}
 ADVERSARY = {
     "network_tap": ("Network tap", "every byte between the clients and the relay"),
     "database": ("Database files", "with write-ahead log and free pages"),
@@ -68,7 +73,7 @@ MISSING = (
     "Attachments, groups and calls; several relays; databases other than SQLite.",
     (
         "A raw deflate stream without a header is only searched for in the first 64 KiB of each "
-        "input; encryption under a key that an adversary might also hold is not undone, except by "
+        "file; encryption under a key that an adversary might also hold is not undone, except by "
         "the compelled operator."
     ),
 )
@@ -151,9 +156,9 @@ def who_can_read(mode: ModeResult) -> str:
     ]
     parts = []
     if seen:
-        parts.append(f"found in: {', '.join(seen)}")
+        parts.append(f"read from {', '.join(seen)}")
     if kept:
-        parts.append(f"not in: {', '.join(kept)}")
+        parts.append(f"not from {', '.join(kept)}")
     return "; ".join(parts) or NOT_MEASURED
 
 
@@ -161,8 +166,13 @@ def proof(access: Access) -> tuple[str, str]:
     """Whether a user's report can be proven, and how forgeries fared."""
     if not access.measured or access.verifiable is None:
         return NOT_MEASURED, access.note
-    verdict = "Yes" if access.verifiable == 1 else "No" if access.verifiable == 0 else "Partly"
-    proven = f"{verdict}: {percent(access.verifiable)} of reported messages"
+    if access.verifiable == 1:
+        proven = _PROVEN[access.basis]
+    else:
+        proven = f"{percent(access.verifiable)} of genuine reports"
     if not access.forged_submitted:
         return proven, access.note
-    return proven, f"{access.forged_accepted} of {access.forged_submitted} forgeries accepted"
+    return (
+        proven,
+        f"Measured: {access.forged_accepted} of {access.forged_submitted} forgeries accepted.",
+    )

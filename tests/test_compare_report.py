@@ -1,0 +1,132 @@
+"""The page: true to the results, self-contained, escaped; and its sentence claims no more."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from client.compare import report, words
+from client.compare.results import Access, Interval, Results
+from tests.compare_results import made_up, raw
+
+_VOID = {"meta", "br", "link", "img"}
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return report.html(made_up(), raw())
+
+
+class _Balance(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_with_unique_ids(page: str) -> None:
+    parser = _Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert len(parser.ids) == len(set(parser.ids))
+
+
+def test_the_page_needs_no_network_and_no_script(page: str) -> None:
+    body = re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+    assert not re.search(r"https?://|<script|<link|<img|@import|\burl\((?!#)", body)
+    assert "default-src 'none'" in page
+
+
+def test_the_first_screen_has_the_numbers(page: str) -> None:
+    found = made_up()
+    head = page[page.index("<header>") : page.index("</header>")]
+    for name, mode in found.modes.items():
+        assert name in head
+        assert words.number(mode.latency_ms.p50) in head
+        assert words.number(mode.throughput.per_core_second) in head
+        assert mode.words in head
+    assert "0 of 300 forgeries" in head
+
+
+def test_every_picture_has_its_numbers_as_a_table(page: str) -> None:
+    assert page.count("<svg viewBox") == 4
+    assert page.count("The numbers as a table") >= 4
+
+
+def test_what_was_not_measured_is_never_a_number(page: str) -> None:
+    drill = page[page.index("Scanning</h3>") : page.index("How to read this")]
+    assert drill.count("not measured") >= 6
+    assert not re.search(r"<td>\s*0", drill)
+
+
+def test_colours_follow_the_page(page: str) -> None:
+    assert "#a1000" not in page
+    assert "#b1000" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_what_came_from_outside_is_escaped() -> None:
+    evil = "<script>alert(1)</script>"
+    found = msgspec.structs.replace(made_up(), argv=["--trace", evil], problems=[evil])
+    html = report.html(found, raw())
+    assert evil not in html
+    assert "&lt;script&gt;" in html
+    assert "must not be used" in html
+
+
+def test_the_same_results_give_the_same_page(page: str) -> None:
+    assert report.html(made_up(), raw()) == page
+
+
+def _with_interval(low: float, high: float) -> Results:
+    found = made_up()
+    ratios = dict(found.ratios)
+    changed = {"latency_ms.p50": Interval(value=1.1, low=low, high=high)}
+    ratios["e2ee/tls"] = {**ratios["e2ee/tls"], **changed}
+    return msgspec.structs.replace(found, ratios=ratios)
+
+
+def test_the_sentence_claims_a_difference_only_where_the_interval_does() -> None:
+    assert "saw no difference" in words.sentence(_with_interval(0.9, 1.3))
+    assert "1.1 times as long" in words.sentence(_with_interval(1.05, 1.3))
+
+
+def test_the_sentence_names_who_kept_the_operator_out() -> None:
+    found = made_up()
+    assert "e2ee is the only mode" in words.sentence(found)
+    open_modes = {name: found.modes[name] for name in ("tls", "at_rest")}
+    ratios = {"at_rest/tls": found.ratios["at_rest/tls"]}
+    less = msgspec.structs.replace(found, modes=open_modes, ratios=ratios)
+    assert "in every mode somebody" in words.sentence(less)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1.0, "100 %"), (0.99999, "> 99.9 %"), (0.5, "50 %"), (None, "–")]
+)
+def test_almost_all_is_not_all(share: float | None, text: str) -> None:
+    assert words.percent(share) == text
+
+
+def test_proof_is_told_by_what_it_rests_on() -> None:
+    record = Access(
+        measured=True, verifiable=1.0, basis="record", forged_submitted=3, forged_accepted=0
+    )
+    assert "own record only" in words.proof(record)[0]
+    partly = msgspec.structs.replace(record, verifiable=0.5)
+    assert "50 %" in words.proof(partly)[0]
+    assert words.proof(Access(measured=False))[0] == "not measured"
