@@ -132,7 +132,8 @@ def _summary(
     offered = len(steady) / max((steady[-1].planned_us - first) / 1e6, 1e-9)
     achieved = len(done) / max((max(done, default=first) - first) / 1e6, 1e-9)
     ticks = played.ticks
-    cores = (ticks[-1].client_us - ticks[0].client_us) / 1e6 / (ticks[-1].seconds or 1)
+    cores = (ticks[-1].client_us - ticks[0].client_us) / 1e6
+    cores /= ticks[-1].seconds - ticks[0].seconds
     return results.Round(
         mode=mode,
         round=number,
@@ -150,8 +151,6 @@ def _latency_blocks(plan: Plan, played: Round, mode: str, number: int) -> list[B
     planned = np.array([row.at_us / 1e6 for row in plan.trace.rows])
     blocks = []
     for at, (low, high) in enumerate(zip(played.ticks, played.ticks[1:], strict=False)):
-        if low.seconds < plan.size.warmup - 0.01:
-            continue
         count = int(((planned >= low.seconds) & (planned < high.seconds)).sum())
         cpu = (high.server_us - low.server_us, high.client_us - low.client_us)
         seconds = high.seconds - low.seconds

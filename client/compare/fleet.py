@@ -66,11 +66,11 @@ class Fleet:
         for worker in self._workers:
             await worker.ask({"introduce": self.accounts}, CONNECT_SECONDS)
 
-    async def play(self) -> Round:
-        """The whole trace, with CPU samples each second."""
+    async def play(self, warmup: float) -> Round:
+        """The whole trace, with CPU samples at each second after the warm-up, and at its end."""
         round_ = Round(time.monotonic_ns() + _LEAD_NS)
         limit = self._trace.seconds + CONNECT_SECONDS
-        sampling = asyncio.create_task(self._sample(round_))
+        sampling = asyncio.create_task(self._sample(round_, warmup))
         try:
             await self._all(lambda worker: worker.ask({"play": round_.start_ns}, limit))
             await sampling
@@ -88,11 +88,10 @@ class Fleet:
             round_.logs.append(decoder.decode(raw))
         return round_
 
-    async def _sample(self, round_: Round) -> None:
-        """One tick per full second of the trace, and one at its end."""
-        whole = int(self._trace.seconds)
-        for second in range(whole + 1):
-            due = round_.start_ns + second * 1_000_000_000
+    async def _sample(self, round_: Round, warmup: float) -> None:
+        blocks = max(1, round(self._trace.seconds - warmup))
+        for mark in (*(warmup + block for block in range(blocks)), self._trace.seconds):
+            due = round_.start_ns + int(mark * 1e9)
             await asyncio.sleep(max(0.0, (due - time.monotonic_ns()) / 1e9))
             seconds = (time.monotonic_ns() - round_.start_ns) / 1e9
             clients = sum(proc.cpu_us(worker.pid) for worker in self._workers)

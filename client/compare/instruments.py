@@ -47,7 +47,7 @@ async def latency(lab: Lab, relay: Relay, plan: Plan) -> Round:
     async with fleet(lab, relay, plan.trace) as load:
         await load.connect()
         await load.introduce()
-        return await load.finish(await load.play())
+        return await load.finish(await load.play(plan.size.warmup))
 
 
 async def saturation(lab: Lab, relay: Relay, plan: Plan) -> saturate.Outcome:
@@ -129,7 +129,7 @@ async def _watched(
     await load.introduce()
     introduced, stored = wire.bytes, probes.stored_bytes(relay.data)
     halfway = asyncio.create_task(_look_halfway(plan, looking))
-    round_ = await load.finish(await load.play())
+    round_ = await load.finish(await load.play(plan.size.warmup))
     await halfway
     sent = len(plan.trace.rows)
     wired = (wire.bytes - introduced) / sent
