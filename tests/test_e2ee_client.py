@@ -18,7 +18,7 @@ from crypto_modes.contract import (
     Sealed,
     Stored,
 )
-from crypto_modes.e2ee import sessions
+from crypto_modes.e2ee import memory, sessions
 from crypto_modes.e2ee.session import Envelope, from_bytes
 from crypto_modes.errors import BadArgument, CannotOpen, LimitExceeded, UnknownDevice
 from tests import e2ee_oracle as oracle
@@ -159,6 +159,20 @@ def test_stale_devices_are_sealed_for_again() -> None:
     stored = relay.admit(draft, alice.needing(lambda: alice.client.seal(draft)))
     assert bob.receive(stored).warnings == ()
     assert tablet.receive(stored).content == b"to all of you"
+
+
+def test_a_whole_window_is_sealed_again_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "RECENT_KEPT", 40)
+    monkeypatch.setattr(memory, "RECENT_SWEEP", 10)
+    relay, alice, bob = talking()
+    drafts = [alice.draft(BOB, b"%d" % number) for number in range(100)]
+    for draft in drafts:
+        alice.client.seal(draft)
+    kept = sum(1 for table, _ in alice.state.rows if table == memory.RECENT)
+    assert 40 <= kept <= 50
+    opened = [bob.receive(relay.admit(draft, alice.client.seal(draft))) for draft in drafts[-40:]]
+    assert [each.content for each in opened] == [b"%d" % number for number in range(60, 100)]
+    assert [each.warnings for each in opened] == [("gap:60",), *[()] * 39]
 
 
 def test_an_error_leaves_the_state_as_it_was() -> None:

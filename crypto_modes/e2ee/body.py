@@ -151,32 +151,16 @@ class Recent(msgspec.Struct, array_like=True, frozen=True):
         return f"<Recent {self.counter}>"
 
 
-RECENT = 8
-
-
 class Said(msgspec.Struct, array_like=True):
     """What this device said in one conversation: how many messages, and ``H(M)`` of the last.
 
-    ``seen`` counts the other user's messages opened here. ``ids`` are the ids of the last
-    ``RECENT`` messages, each at the place ``counter % RECENT`` of its ``Recent``.
+    ``seen`` counts the other user's messages opened here.
     """
 
     sent: int = 0
     last: bytes = NO_DIGEST
     seen: int = 0
-    ids: bytes = bytes(RECENT * ID_SIZE)
 
-    def slot(self, id: bytes) -> int | None:
-        """Where the message with this id is remembered, if it is."""
-        for slot in range(RECENT):
-            if self.ids[slot * ID_SIZE : (slot + 1) * ID_SIZE] == id and self.sent > 0:
-                return slot
-        return None
-
-    def note(self, id: bytes, recent: Recent) -> int:
-        """Take in a message sealed for the first time; its slot."""
+    def note(self, recent: Recent) -> None:
+        """Take in a message sealed for the first time."""
         self.sent, self.last = recent.counter, recent.digest
-        slot = recent.counter % RECENT
-        start = slot * ID_SIZE
-        self.ids = self.ids[:start] + id + self.ids[start + ID_SIZE :]
-        return slot

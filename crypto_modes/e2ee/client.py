@@ -44,8 +44,9 @@ class E2eeClient:
         elif isinstance(answer, wire.Keys):
             self._memory.handshakes.take(answer)
 
-    def publication(self, left: wire.Published | None) -> list[wire.Publish]:
-        """The frames to publish now; ``ref`` is for the caller to set.
+    def publication(self, left: wire.Published | None, above: int = 0) -> list[wire.Publish]:
+        """The frames to publish now; ``ref`` is for the caller to set. A first list gets the
+        version after ``above``: one under a new key must still rise above what it replaces.
 
         With None after connecting: the device list and prekeys, made on first use. With the
         relay's ``published``: what its counts lack, often nothing. On a linked device that is
@@ -56,7 +57,7 @@ class E2eeClient:
             key = SigningKey.generate(self._memory.tools.random)
             own = identity.make(key, key.public)
             certificate = devices.certify(account, key, identity.request(own))
-            self._list_own(key, devices.sign_list(account, key, 1, (certificate,)))
+            self._list_own(key, devices.sign_list(account, key, above + 1, (certificate,)))
         known = self._memory.peers.known(account)
         if known is None or self._memory.tools.device not in known.devices:
             return []

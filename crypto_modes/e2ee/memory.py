@@ -17,8 +17,12 @@ from crypto_modes.e2ee.sessions import Sessions
 from crypto_modes.pins import Pins
 
 SAID = "e2ee_said"  # conversation -> Said
-RECENT = "e2ee_recent"  # conversation || slot u8 -> Recent
+RECENT = "e2ee_recent"  # conversation || message id -> Recent
 HEARD = "e2ee_heard"  # conversation || account || device -> Heard
+
+# A client may have this many messages under way when the relay finds its device lists stale.
+RECENT_KEPT = 4_096
+RECENT_SWEEP = 1_024
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_said = msgspec.msgpack.Decoder(Said).decode
@@ -44,14 +48,19 @@ class Memory:
         raw = self.tools.state.get(SAID, conversation)
         return Said() if raw is None else _decode_said(raw)
 
-    def recent(self, conversation: bytes, slot: int) -> Recent | None:
-        """One of the last messages said there."""
-        raw = self.tools.state.get(RECENT, conversation + bytes((slot,)))
+    def recent(self, conversation: bytes, id: bytes) -> Recent | None:
+        """What was sealed there under this message id, if it was lately."""
+        raw = self.tools.state.get(RECENT, conversation + id)
         return None if raw is None else _decode_recent(raw)
 
-    def keep_recent(self, conversation: bytes, slot: int, recent: Recent) -> None:
-        """Store the same."""
-        self.tools.state.put(RECENT, conversation + bytes((slot,)), _encode(recent))
+    def keep_recent(self, conversation: bytes, id: bytes, recent: Recent) -> None:
+        """Store the same, and now and then forget what is too old to be sealed again."""
+        state = self.tools.state
+        state.put(RECENT, conversation + id, _encode(recent))
+        if recent.counter % RECENT_SWEEP == 0:
+            for key, raw in list(state.scan(RECENT, conversation)):
+                if _decode_recent(raw).counter <= recent.counter - RECENT_KEPT:
+                    state.delete(RECENT, key)
 
     def heard(self, conversation: bytes, peer: bytes) -> Heard:
         """What was heard there from ``account || device``."""

@@ -45,8 +45,7 @@ def seal(memory: Memory, draft: Draft) -> Sealed:
     digest = memory.pins.digest(draft.conversation, draft.epoch, draft.recipient)
     targets = list(_targets(memory, draft, digest))
     said = memory.said(draft.conversation)
-    slot = said.slot(draft.id)
-    again = None if slot is None else memory.recent(draft.conversation, slot)
+    again = memory.recent(draft.conversation, draft.id)
     message, recent = _compose(draft, said, again, memory.tools.random)
     c = commitment(recent.key, draft.conversation, draft.id, message)
     envelope = Envelope(
@@ -71,7 +70,8 @@ def seal(memory: Memory, draft: Draft) -> Sealed:
         memory.sessions.sent(each.peer, each.session, now)
         memory.handshakes.used(each.peer)
     if again is None:
-        memory.keep_recent(draft.conversation, said.note(draft.id, recent), recent)
+        said.note(recent)
+        memory.keep_recent(draft.conversation, draft.id, recent)
         memory.keep_said(draft.conversation, said)
     return Sealed(mode=NAME, epoch=draft.epoch, copies=copies, commitment=c)
 
