@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,10 @@ _Passphrase = Annotated[
     bool,
     typer.Option("--passphrase", help="Guard the key store by a passphrase, not by a key file."),
 ]
+_ReplaceKey = Annotated[
+    bool,
+    typer.Option("--replace-key", help="Make new keys for the account: everybody is warned."),
+]
 _To = Annotated[str, typer.Option("--to", help="The name of the other user.")]
 _With = Annotated[str, typer.Option("--with", help="The name of the other user.")]
 
@@ -57,7 +62,8 @@ def register(
     as_json: _Json = False,
 ) -> None:
     """Make an account at a relay. Its password is asked for, or taken from LOUVER_PASSWORD."""
-    _enrol(name, url, ca, insecure, passphrase, _place(home, profile), as_json, True)
+    enrol = partial(_enrol, register=True, insecure=insecure)
+    enrol(name, url, ca, passphrase, _place(home, profile), as_json)
 
 
 @app.command()
@@ -67,12 +73,14 @@ def login(
     ca: _Ca = None,
     insecure: _Insecure = False,
     passphrase: _Passphrase = False,
+    replace_key: _ReplaceKey = False,
     profile: _Profile = "default",
     home: _Home = None,
     as_json: _Json = False,
 ) -> None:
     """Use an existing account from this device."""
-    _enrol(name, url, ca, insecure, passphrase, _place(home, profile), as_json, False)
+    enrol = partial(_enrol, register=False, insecure=insecure, replace_key=replace_key)
+    enrol(name, url, ca, passphrase, _place(home, profile), as_json)
 
 
 @app.command()
@@ -169,11 +177,10 @@ def _enrol(
     name: str,
     url: str,
     ca: Path | None,
-    insecure: bool,
     passphrase: bool,
     place: Path | tuple[str],
     as_json: bool,
-    new: bool,
+    **how: bool,
 ) -> None:
     trusted = str(ca.absolute()) if ca is not None else ""
 
@@ -181,8 +188,7 @@ def _enrol(
         from client.profile import Profile, guard_for
 
         guard = guard_for(passphrase=passphrase)
-        profile = Profile(url=url, name=name, ca=trusted, guard=guard)
-        await _commands().enrol(terms, profile, register=new, insecure=insecure)
+        await _commands().enrol(terms, Profile(url=url, name=name, ca=trusted, guard=guard), **how)
 
     _run(work, place, as_json)
 

@@ -26,7 +26,7 @@ from client.session import Session
 from client.trust import Trust
 from crypto_modes import policy, registry, wire
 from crypto_modes.contract import Mode
-from crypto_modes.errors import BadArgument, BadConfig, LouverError, NotInThisMode
+from crypto_modes.errors import BadArgument, BadConfig, KeyRefused, LouverError, NotInThisMode
 
 # Events that nobody has taken; the oldest go first.
 EVENTS = 256
@@ -48,6 +48,8 @@ class Chat:
         self._outgoing = Outgoing(
             self._memory, self._session, self._trust, self._emit, self._incoming.settled
         )
+        # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
+        self.unlinked: KeyRefused | None = None
         self._began = self._closing = False
         self._account = b""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -216,12 +218,15 @@ class Chat:
         """What the relay said of itself on the newest connection."""
         return cast("wire.Welcome", self._session.welcome)
 
-    async def start(self) -> None:
+    async def start(self, *, replace_key: bool) -> None:
         """Connect. Called by ``connect``."""
         await self._session.start()
         # Keys for every mode of this relay, also those that no default calls for yet: either user
         # may raise a conversation while the other is away.
-        await self._trust.publish(self.welcome.words)
+        try:
+            await self._trust.publish(self.welcome.words, replace=replace_key)
+        except KeyRefused as error:
+            self.unlinked = error
 
     async def close(self) -> None:
         """Ack what was handed over, and end. Called by ``connect``."""
@@ -244,7 +249,7 @@ class Chat:
             self._trust.begin(welcome.account, welcome.device)
             self._incoming.begin(welcome.account)
             self._outgoing.begin(welcome.account, welcome.device)
-        else:
+        elif self.unlinked is None:
             self._spawn(self._trust.publish(welcome.words))
         self._incoming.reopened()
         self._outgoing.reopened()
@@ -326,12 +331,15 @@ async def connect(
     ca: str | None = None,
     protocol: Protocol = "msgpack",
     modes: Mapping[str, Mode] | None = None,
+    replace_key: bool = False,
 ) -> AsyncIterator[Chat]:
     """Connect to the relay at ``url`` as ``name``; the chat and the key store close on leaving.
 
     ``credentials`` are needed until the key store holds a token. TLS 1.3 with the system's
     authorities, or those of the PEM file ``ca``, or your own ``ssl`` context; ``ws://`` works
-    on the loopback only. ``modes`` are the installed ones.
+    on the loopback only. ``modes`` are the installed ones. On a new device of an account whose
+    keys are elsewhere ``chat.unlinked`` says so, unless ``replace_key`` makes new ones: then
+    nobody sends to this account until they have accepted that.
 
     Raises:
         ConnectionLost: nobody answers there. Later breaks are healed without a word.
@@ -343,7 +351,7 @@ async def connect(
     dial = Dial(url, name, credentials, protocol, context)
     chat = Chat(dial, keystore, modes if modes is not None else installed_modes())
     try:
-        await chat.start()
+        await chat.start(replace_key=replace_key)
         yield chat
     finally:
         await chat.close()

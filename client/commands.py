@@ -43,13 +43,17 @@ def print_line(text: str) -> None:
 async def opened(terms: Terms) -> AsyncIterator[Chat]:
     """The chat of the profile in ``terms.place``."""
     profile = profiles.load(terms.place)
-    async with _connected(terms.place, profile, None) as chat:
+    async with _connected(terms.place, profile) as chat:
         yield chat
 
 
 @asynccontextmanager
 async def _connected(
-    place: Path, profile: Profile, credentials: Credentials | None
+    place: Path,
+    profile: Profile,
+    credentials: Credentials | None = None,
+    *,
+    replace_key: bool = False,
 ) -> AsyncIterator[Chat]:
     keystore = profiles.open_keystore(place, profile.guard)
     try:
@@ -59,19 +63,22 @@ async def _connected(
             keystore=keystore,
             credentials=credentials,
             ca=profile.ca or None,
+            replace_key=replace_key,
         ) as chat:
             yield chat
     finally:
         keystore.close()
 
 
-async def enrol(terms: Terms, profile: Profile, *, register: bool, insecure: bool) -> None:
+async def enrol(
+    terms: Terms, profile: Profile, *, register: bool, insecure: bool, replace_key: bool = False
+) -> None:
     """Make an account or log in; the profile is kept once the relay has let us in."""
     secure, _ = check_url(profile.url)
     if not secure and not insecure:
         raise BadArgument("ws:// is not encrypted: add --insecure, on this machine only")
     credentials = profiles.credentials(profile.name, register=register)
-    async with _connected(terms.place, profile, credentials) as chat:
+    async with _connected(terms.place, profile, credentials, replace_key=replace_key) as chat:
         profiles.save(terms.place, profile)
         welcome = chat.welcome
         if terms.json:
@@ -83,6 +90,8 @@ async def enrol(terms: Terms, profile: Profile, *, register: bool, insecure: boo
             f"{welcome.name} is registered here." if register else f"Welcome, {welcome.name}."
         )
         terms.say(f"New conversations are in mode {mode}: {wording.plain(chat.words(mode))}.")
+        if chat.unlinked is not None:
+            terms.say(f"Without end-to-end encryption: {chat.unlinked}.")
         terms.say("Write to somebody: louver chat --to NAME")
 
 

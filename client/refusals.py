@@ -28,6 +28,8 @@ _BY_CODE: dict[int, type[LouverError]] = {
     141: errors.StoreUnavailable,
 }
 _STOPS: dict[int, tuple[type[LouverError], str]] = {
+    1008: (errors.Forbidden, "the relay refused this client"),
+    1009: (errors.LimitExceeded, "this client sent a frame that is too large for the relay"),
     4500: (errors.Unauthorized, "the relay no longer accepts this device's token; log in again"),
     4501: (errors.FrameRefused, "the relay refused what this client sent; update the client"),
     4502: (errors.FrameRefused, "the relay waited for a hello in vain; is the network very slow?"),
@@ -51,7 +53,7 @@ def from_frame(frame: wire.Error) -> LouverError:
 
 def from_close(code: int, reason: str) -> LouverError:
     """The error that a closed connection means: ``ConnectionLost``, or what forbids to return."""
-    if code in _STOP_CODES:
+    if code in _STOP_CODES or code in _STOPS:
         kind, text = _STOPS.get(code, (errors.Forbidden, "the relay closed the connection"))
         return kind(f"{text} ({code} {reason or wire.CLOSES.get(code, '')})".replace(" )", ")"))
     name = reason or wire.CLOSES.get(code, "")

@@ -44,6 +44,7 @@ from crypto_modes.pins import Pins
 # A mode may need a device list, bundles and some epochs of policy in turn; one that still lacks
 # something after this many answers is being led on by the relay.
 MOST_NEEDS = 64
+_FRAME_ROOM = 8 * 1024  # for names, brackets and quotes
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ T = TypeVar("T")
 class Verifying(Protocol):
     """What a mode that knows its users' keys offers beside the two verbs."""
 
-    def publication(self, left: wire.Published | None) -> list[wire.Publish]: ...
+    def publication(self, left: wire.Published | None, above: int) -> list[wire.Publish]: ...
     def safety_number(self, peer: bytes) -> str: ...
     def accept_key(self, peer: bytes) -> None: ...
     def pinned_key(self, peer: bytes) -> bytes | None: ...
@@ -288,24 +289,45 @@ class Trust:
 
     # --- own keys ---
 
-    async def publish(self, modes: Collection[str]) -> None:
-        """Publish this device's keys, and refill them, where one of ``modes`` calls for it."""
+    async def publish(self, modes: Collection[str], *, replace: bool = False) -> None:
+        """Publish this device's keys, and refill them, where one of ``modes`` calls for it.
+
+        ``replace`` puts a new account key in the place of one that other devices hold. Raises
+        ``KeyRefused`` where there is one, otherwise: this device has to be linked first.
+        """
         for name, client in self._clients.items():
             if isinstance(client, Verifying) and (name in modes or self._published(client)):
-                await self._publish(client)
+                await self._publish(client, replace=replace)
 
     def _published(self, client: Verifying) -> bool:
         return client.pinned_key(self._account) is not None
 
-    async def _publish(self, client: Verifying) -> None:
+    async def _publish(self, client: Verifying, *, replace: bool = False) -> None:
+        above = 0
+        if not self._published(client):
+            above = await self._version_to_replace(replace=replace)
         left: wire.Published | None = None
         # First everything, then what the relay's answer says is lacking; then it lacks nothing.
         for _ in range(3):
-            frames = await self.resolve(partial(client.publication, left))
-            for frame in frames:
-                left = await self._session.ask(frame, wire.Published)
+            frames = await self.resolve(partial(client.publication, left, above))
+            for frame in (part for whole in frames for part in fitting(whole)):
+                said = msgspec.structs.replace(frame, replace=replace and bool(frame.key))
+                left = await self._session.ask(said, wire.Published)
             if not frames:
                 return
+
+    async def _version_to_replace(self, *, replace: bool) -> int:
+        """The version of the list that is in our place. Looked up before keys are made: a key
+        that nobody knows must not be kept as ours. Raises ``KeyRefused``.
+        """
+        request = wire.GetDevices(ref=0, account=self._account)
+        found = await self._session.ask(request, wire.Devices)
+        if found.key and not replace:
+            raise KeyRefused(
+                "the keys of this account are on another device: link this one from there, or"
+                " replace them, of which everybody you write with will be warned"
+            )
+        return found.list.version if found.list is not None else 0
 
     def safety_number(self, peer: bytes) -> str:
         """60 digits. Raises ``NotInThisMode`` where a side has no keys that are known here."""
@@ -329,6 +351,15 @@ class Trust:
             return {}
         pairs = ((account, pinned_key(account)) for account in (offered.first, offered.second))
         return {account: key for account, key in pairs if key is not None}
+
+
+def fitting(frame: wire.Publish) -> list[wire.Publish]:
+    """``frame`` in parts that fit the frame limit, also in JSON, which takes a third more."""
+    if wire.size_of(frame) * 4 // 3 < wire.FRAME_LIMIT - _FRAME_ROOM or len(frame.prekeys) < 2:
+        return [frame]
+    middle = len(frame.prekeys) // 2
+    head = msgspec.structs.replace(frame, prekeys=frame.prekeys[:middle])
+    return [*fitting(head), *fitting(wire.Publish(ref=0, prekeys=frame.prekeys[middle:]))]
 
 
 def _unanswered(want: Want) -> LouverError:
