@@ -8,7 +8,10 @@ words; say what failed and what to do; never more than is needed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import sys
+import termios
 import threading
 from collections.abc import AsyncIterator
 from typing import Protocol
@@ -65,23 +68,61 @@ class Console:
         sys.stdout.flush()
 
     async def lines(self) -> AsyncIterator[str]:
-        """Lines until the end of input. Read by a thread, as terminals know no other way."""
+        """Lines until the end of input. Read by a thread, as terminals know no other way; one
+        line at a time, so that nothing is being read any more when ``/quit`` is obeyed.
+        """
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[str | None] = asyncio.Queue()
+        wanted = threading.Semaphore(0)
+        read = self._typed_line if self._live else _Pipe().line
 
-        def read() -> None:
-            try:
-                while True:
-                    line = input(self._prompt)
+        def work() -> None:
+            line: str | None = ""
+            while line is not None:
+                wanted.acquire()
+                line = read()
+                with contextlib.suppress(RuntimeError):  # the loop ended meanwhile
                     loop.call_soon_threadsafe(queue.put_nowait, line)
-            except (EOFError, RuntimeError, ValueError, KeyboardInterrupt):
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(queue.put_nowait, None)
 
-        # A daemon: it may sit in input() for ever, and must not keep the process alive.
-        threading.Thread(target=read, name="louver-input", daemon=True).start()
-        while (line := await queue.get()) is not None:
-            yield line
+        settings = termios.tcgetattr(sys.stdin) if self._live else None
+        # A daemon: it may sit in a read for ever, and must not keep the process alive.
+        threading.Thread(target=work, name="louver-input", daemon=True).start()
+        try:
+            while True:
+                wanted.release()
+                line = await queue.get()
+                if line is None:
+                    return
+                yield line
+        finally:
+            if settings is not None:
+                # Whoever leaves while a line is being typed gets a sane terminal back.
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)
+
+    def _typed_line(self) -> str | None:
+        try:
+            return input(self._prompt)
+        except (EOFError, ValueError):
+            return None
+
+
+class _Pipe:
+    """Lines of a standard input that is no terminal, past Python's buffer: a thread that is
+    stuck inside that buffer's lock would crash the interpreter on leaving.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def line(self) -> str | None:
+        while b"\n" not in self._rest:
+            more = os.read(0, 65536)
+            if not more:
+                last, self._rest = self._rest, b""
+                return last.decode(errors="replace") if last else None
+            self._rest += more
+        line, self._rest = self._rest.split(b"\n", 1)
+        return line.decode(errors="replace")
 
 
 class Talk:

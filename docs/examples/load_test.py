@@ -18,7 +18,7 @@ async def pair(url: str, ca: str, seconds: int) -> None:
         to, start, plan = await alice.look_up(b), time.time(), [n / 10 for n in range(10 * seconds)]
         for at in plan:
             asyncio.get_running_loop().call_later(at, alice.send_soon, to, str(start + at))
-        LATE.extend([time.time() - float((await anext(bob)).text) for _ in plan])
+        LATE.extend([-float((await anext(bob)).text) + time.time() for _ in plan])
 
 
 async def main(url: str, ca: str, pairs: str, seconds: str) -> None:
