@@ -84,7 +84,7 @@ def test_e2ee_from_end_to_end(tmp_path: Path) -> None:
     raw = Raw(*record.read(out))
     assert measures.flat(raw.latency("e2ee")).size == mode.latency_ms.count
     for name in ("index.html", "trace.jsonl", "latency-e2ee.hlog"):
-        assert (out / name).stat().st_size > 500
+        assert (out / name).stat().st_size > 100
 
 
 @pytest.mark.parametrize(

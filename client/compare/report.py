@@ -46,7 +46,7 @@ def html(found: Results, raw: Raw) -> str:
     css = loader.get_source(environment, "report.css")[0]
     drawn = {
         "latency": plots.percentile_curves(found, raw),
-        "ratios": plots.intervals(found),
+        "ratios": plots.intervals(found) if found.ratios else "",
         "throughput": plots.throughput(found, raw),
         "cpu": plots.cpu_split(found),
     }
