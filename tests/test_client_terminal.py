@@ -1,0 +1,132 @@
+"""The terminal chat on a real terminal, and on a screen of lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import sys
+import termios
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from client import Chat, Keystore, Password, connect
+from client.terminal import HELP, talk
+from tests.conftest import StartRelay
+from tests.fake_relay import FakeRelay, fake_relay
+
+ROOT = Path(__file__).parent.parent
+
+
+class Lines:
+    """A screen of lines: ``typed`` goes in, ``shown`` comes out."""
+
+    def __init__(self) -> None:
+        self.typed: asyncio.Queue[str | None] = asyncio.Queue()
+        self.shown: list[str] = []
+
+    def show(self, text: str) -> None:
+        self.shown.append(text)
+
+    async def lines(self) -> AsyncIterator[str]:
+        while (line := await self.typed.get()) is not None:
+            yield line
+
+    async def see(self, wanted: str) -> str:
+        async with asyncio.timeout(10):
+            while True:
+                for line in self.shown:
+                    if wanted in line:
+                        return line
+                await asyncio.sleep(0.01)
+
+
+def enter(relay: FakeRelay) -> AbstractAsyncContextManager[Chat]:
+    keystore = Keystore.in_memory()
+    return connect(
+        relay.url, name="alice", keystore=keystore, credentials=Password("password", True)
+    )
+
+
+@pytest.mark.asyncio
+async def test_warnings_strangers_and_refusals_are_said() -> None:
+    async with fake_relay() as relay:
+        relay.mode = "at_rest"
+        relay.account("bob")
+        relay.account("carol")
+        async with enter(relay) as chat:
+            screen = Lines()
+            talking = asyncio.create_task(talk(chat, "bob", screen))
+            assert "operator can read under rules" in await screen.see("mode at_rest")
+            await relay.push("alice", relay.message("bob", "alice", "sent in tls", mode="tls"))
+            assert "WEAKER THAN PROMISED" in await screen.see("sent in tls")
+            relay.message("bob", "alice", "withheld")
+            await relay.push("alice", relay.message("bob", "alice", "shown"))
+            assert "1 MESSAGES BEFORE THIS ARE MISSING" in await screen.see("shown")
+            await relay.push("alice", relay.message("carol", "alice", "psst"))
+            assert "carol (another conversation): psst" in await screen.see("psst")
+            screen.typed.put_nowait("/nonsense")
+            await screen.see(HELP)
+            screen.typed.put_nowait("/safety")
+            await screen.see("! there is no safety number")
+            screen.typed.put_nowait("x" * 20000)
+            await screen.see("! not sent: a message may have at most")
+            screen.typed.put_nowait("/quit")
+            await asyncio.wait_for(talking, 10)
+    assert relay.sends == []
+
+
+@pytest.mark.asyncio
+async def test_an_arriving_line_does_not_break_the_typed_one(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    relay = await start_relay(tls=True)
+    secret = {"LOUVER_PASSWORD": "a long password", "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    louver = (sys.executable, "-m", "client.cli")
+    register = await asyncio.create_subprocess_exec(
+        *(*louver, "register", "alice", "--url", relay.url, "--ca", str(relay.ca)),
+        *("--home", tmp_path),
+        env=os.environ | secret,
+    )
+    assert await register.wait() == 0
+    async with connect(
+        relay.url,
+        name="bob",
+        keystore=Keystore.in_memory(),
+        credentials=Password("a long password", True),
+        ca=str(relay.ca),
+    ) as bob:
+        master, slave = pty.openpty()
+        before = termios.tcgetattr(slave)
+        process = await asyncio.create_subprocess_exec(
+            *(*louver, "chat", "--to", "bob", "--home", tmp_path),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=os.environ | secret,
+        )
+        seen = bytearray()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(master, lambda: seen.extend(os.read(master, 65536)))
+
+        async def see(wanted: bytes) -> None:
+            async with asyncio.timeout(20):
+                while wanted not in seen:  # noqa: ASYNC110 - a terminal announces nothing
+                    await asyncio.sleep(0.01)
+
+        await see(b"/help for commands")
+        os.write(master, b"half a sen")
+        await see(b"half a sen")
+        await bob.send("alice", "interrupting")
+        await see(b"bob: interrupting\r\n> half a sen")
+        os.write(master, b"tence\n")
+        assert (await asyncio.wait_for(anext(bob), 20)).text == "half a sentence"
+        os.write(master, b"/quit\n")
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+        loop.remove_reader(master)
+        assert termios.tcgetattr(slave) == before
+        os.close(master)
+        os.close(slave)
