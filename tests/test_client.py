@@ -266,3 +266,35 @@ async def test_a_raised_mode_reaches_both(start_relay: StartRelay) -> None:
         assert agreed.state == "in_force"
         await bob.send("alice", "by consent of both")
         assert (await take(alice))[0].mode == "tls"
+
+
+@pytest.mark.asyncio
+async def test_a_linked_device_gets_copies_and_a_stale_sender_seals_anew(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await start_relay(mode="e2ee")
+    async with enter(relay, "alice") as alice, enter(relay, "bob") as phone:
+        await alice.send("bob", "to the phone")
+        assert texts(await take(phone)) == ["to the phone"]
+
+        async def deaf(frame: wire.Devices | wire.Policy) -> None:
+            """Alice misses that Bob's devices changed."""
+
+        monkeypatch.setattr(alice._trust, "pushed", deaf)
+        async with enter(relay, "bob") as laptop:
+            assert laptop.unlinked is not None
+            old, new = phone._trust.verifying(), laptop._trust.verifying()
+            key = old.pinned_key(phone.account)
+            request = await laptop._trust.resolve(lambda: new.request_certificate(key))  # type: ignore[attr-defined]  # linking is not in the client's contract yet
+            frame = await phone._trust.resolve(lambda: old.certify(request))  # type: ignore[attr-defined]  # as above
+            await phone._session.ask(frame, wire.Published)
+            await laptop._trust.look_up(laptop.account)
+            await laptop._trust.publish({"e2ee"})
+            sent = await alice.send("bob", "to both")
+            for device in (phone, laptop):
+                (message,) = await take(device)
+                assert (message.text, message.id) == ("to both", sent.id)
+            await phone.send("alice", "from the phone")
+            (own,) = await take(laptop)
+            assert (own.text, own.own) == ("from the phone", True)
+            assert texts(await take(alice)) == ["from the phone"]
