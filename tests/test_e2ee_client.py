@@ -361,6 +361,17 @@ def test_both_begin_at_once_and_converge_quietly() -> None:
     assert active[0] == active[1]
 
 
+def test_a_late_first_message_takes_no_sessions_place() -> None:
+    _, alice, bob = couple()
+    late, crossing = alice.send(BOB, b"late"), bob.send(ALICE, b"b")
+    alice.receive(crossing)
+    assert bob.receive(alice.send(BOB, b"on the session that Bob began")).warnings == ("gap:1",)
+    before = bob.state.rows[sessions.ACTIVE, ALICE + alice.id]
+    assert bob.receive(late).warnings == ("reordered",)
+    assert bob.state.rows[sessions.ACTIVE, ALICE + alice.id] == before
+    assert alice.receive(bob.send(ALICE)).warnings == ()
+
+
 @pytest.mark.attack
 def test_27_one_active_and_five_inactive_sessions() -> None:
     relay, alice, bob = talking()
@@ -482,7 +493,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(steps=STEPS)
 def test_whatever_the_network_does_each_message_opens_once(steps: list[tuple[bool, str]]) -> None:
     _, alice, bob = couple()

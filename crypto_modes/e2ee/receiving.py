@@ -158,9 +158,11 @@ class Receiver:
         peer = delivery.sender + delivery.device
         if came.begins is not None:
             memory.identity.use_up(came.begins)
-        former = memory.sessions.opened(peer, came.session, unsealed, memory.tools.now())
         heard = memory.heard(conversation, peer)
         warnings = heard.note(*text)
+        late = unsealed.late or "reordered" in warnings
+        now = memory.tools.now()
+        former = memory.sessions.opened(peer, came.session, unsealed, now, late=late)
         memory.keep_heard(conversation, peer, heard)
         if delivery.sender != memory.tools.account:
             said = memory.said(conversation)

@@ -84,10 +84,13 @@ class Sessions:
         session.used = now
         self._activate(peer, session, now)
 
-    def opened(self, peer: bytes, session: Session, unsealed: Unsealed, now: int) -> Session | None:
+    def opened(
+        self, peer: bytes, session: Session, unsealed: Unsealed, now: int, *, late: bool
+    ) -> Session | None:
         """Store a session that opened a message, and the skipped keys that came or went.
 
-        The session whose place it took as the active one, if it did.
+        ``late``: the message was written before others that came already. The session whose
+        place it took as the active one, if it did.
         """
         session.used = now
         prefix = peer + session.id
@@ -98,8 +101,10 @@ class Sessions:
             self._forget(session, prefix, now - SKIPPED_LIFE)
         if unsealed.fresh:
             self._keep(session, prefix, unsealed, now)
-        if unsealed.late and self._state.get(INACTIVE, prefix) is not None:
+        active = self._state.get(ACTIVE, peer) if late else None
+        if active is not None and not active.startswith(session.id):
             self._state.put(INACTIVE, prefix, sessions.to_bytes(session))
+            self._thin(peer, now)
             return None
         return self._activate(peer, session, now)
 
