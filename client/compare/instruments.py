@@ -128,9 +128,13 @@ async def _watched(
     before = wire.bytes
     await load.introduce()
     introduced, stored = wire.bytes, probes.stored_bytes(relay.data)
-    halfway = asyncio.create_task(_look_halfway(plan, looking))
-    round_ = await load.finish(await load.play(plan.size.warmup))
-    await halfway
+    done = asyncio.Event()
+    watching = asyncio.create_task(_keep_looking(looking, done))
+    try:
+        round_ = await load.finish(await load.play(plan.size.warmup))
+    finally:
+        done.set()
+        await watching  # a look is never cut short: the next one would share its searcher
     sent = len(plan.trace.rows)
     wired = (wire.bytes - introduced) / sent
     kept = (probes.stored_bytes(relay.data) - stored) / sent
@@ -142,10 +146,10 @@ async def _watched(
     return Exposed(round_, wired, first, kept, used, "", {}, nothing, nothing)
 
 
-async def _look_halfway(plan: Plan, looking: probes.Probes) -> None:
-    """Memory while messages flow: plaintext may live there only for moments."""
-    await asyncio.sleep(plan.trace.seconds / 2)
-    await asyncio.to_thread(looking.look_at_memory)
+async def _keep_looking(looking: probes.Probes, done: asyncio.Event) -> None:
+    """Memory while messages flow: in some modes plaintext lives there only for moments."""
+    while not done.is_set():
+        await asyncio.to_thread(looking.look_at_memory)
 
 
 async def _drill(plan: Plan, relay: Relay, found: Exposed) -> bytes:

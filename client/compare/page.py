@@ -27,15 +27,16 @@ _PATHS: dict[Path, tuple[str, str]] = {
     "user_report": (
         "A user's report",
         (
-            "Recipients report the labelled messages. Verified means that the relay can say for "
+            "Recipients report the labelled messages. Confirmed means that the relay says for "
             "sure who sent exactly this text; forgeries are reports altered in one place."
         ),
     ),
     "scan": ("Scanning", ""),
     "legal_request": ("A legal request", ""),
 }
-_MEASURED_HEADS = (
-    "readable", "verified", "time to evidence, p50 / p99", "bytes disclosed per byte needed",
+_MEASURED = (
+    "readable", "confirmed",
+    "confirmed by", "time to evidence in ms, p50 / p99", "bytes disclosed per byte needed",
     "forged accepted",
 )  # fmt: skip
 
@@ -57,7 +58,7 @@ def page(results: Results) -> Part:
         "exposure": _exposure(results),
         "exposure_table": _exposure_table(results),
         "drill_text": _drill_text(results),
-        "drill": _drill(results, modes),
+        "drill": _drill(results),
         "reading": words.READING,
         "missing": words.MISSING,
         "command": " ".join(["./louver compare", *results.argv]),
@@ -222,26 +223,27 @@ def _drill_text(results: Results) -> str:
     )
 
 
-def _drill(results: Results, modes: list[Part]) -> list[Part]:
+def _drill(results: Results) -> list[Part]:
     paths = []
     for path, (title, text) in _PATHS.items():
-        found = [mode.moderation.get(path) for mode in results.modes.values()]
-        known = [access for access in found if access is not None]
+        known = [mode.moderation[path] for mode in results.modes.values()]
         if any(access.measured for access in known):
-            cells = [_access(access) for access in known]
-            heads = list(_MEASURED_HEADS)
+            columns = [_access(access) for access in known]
+            rows = [
+                {"name": name, "cells": [column[at] for column in columns]}
+                for at, name in enumerate(_MEASURED)
+            ]
         else:
-            text = known[0].note if known else ""
-            cells = [[words.NOT_MEASURED]] * len(known)
-            heads = [""]
-        rows = [{"mode": m, "cells": c} for m, c in zip(modes, cells, strict=True)]
-        paths.append({"title": title, "text": text, "heads": heads, "rows": rows})
+            text = known[0].note
+            rows = [{"name": "readable", "cells": [words.NOT_MEASURED] * len(known)}]
+        rows = [row for row in rows if any(cell != "–" for cell in row["cells"])]
+        paths.append({"title": title, "text": text, "rows": rows})
     return paths
 
 
 def _access(got: Access) -> list[str]:
     if not got.measured:
-        return [words.NOT_MEASURED, *["–"] * (len(_MEASURED_HEADS) - 1)]
+        return [words.NOT_MEASURED, *["–"] * (len(_MEASURED) - 1)]
     span = got.time_to_evidence_ms
     forged = "–"
     if got.forged_submitted:
@@ -249,7 +251,8 @@ def _access(got: Access) -> list[str]:
     return [
         percent(got.readable),
         percent(got.verifiable),
-        f"{number(span.p50)} / {number(span.p99)} ms" if span else "–",
+        {"record": "the relay's record", "commitment": "commitment, stamp"}.get(got.basis, "–"),
+        f"{number(span.p50)} / {number(span.p99)}" if span else "–",
         number(got.over_collection) if got.over_collection is not None else "–",
         forged,
     ]

@@ -143,7 +143,7 @@ def throughput(results: Results, raw: Raw) -> str:
         slices = [float(b[0, 0] / b[0, 1]) for blocks in raw.rate(mode) for b in blocks if b[0, 1]]
         axes.plot(slices, [row] * len(slices), "|", color=_PAPER, markersize=10, alpha=0.8)
     _bars(axes, modes)
-    axes.set_xlabel("messages per second of relay CPU; ticks: per second of time")
+    axes.set_xlabel("per second of relay CPU; ticks: per second of time")
     return _svg(figure, "throughput")
 
 

@@ -114,6 +114,8 @@ def threshold(got: Threshold) -> str:
 
 def sentence(results: Results) -> str:
     """The one sentence that the measurement supports."""
+    if results.problems:
+        return "This run is not valid, and its numbers must not be used."
     modes = list(results.modes)
     last, base = modes[-1], modes[0]
     closed = [name for name, mode in results.modes.items() if not readers(mode)]
