@@ -129,15 +129,14 @@ class Device:
 
     def restart(self, random: Callable[[int], bytes] = os.urandom) -> None:
         """Begin again from the stored state, as a program does."""
-        self.client = e2ee.MODE.client(
-            ClientTools(
-                account=self.account,
-                device=self.id,
-                state=self.state,
-                random=random,
-                now=self.relay.clock,
-            )
+        self.tools = ClientTools(
+            account=self.account,
+            device=self.id,
+            state=self.state,
+            random=random,
+            now=self.relay.clock,
         )
+        self.client = e2ee.MODE.client(self.tools)
         self.pins = Pins(self.state, self.account, STRENGTHS)
 
     def publish(self, left: wire.Published | None = None) -> wire.Published:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
+from nacl import bindings
 
-from crypto_modes import e2ee, wire
+from crypto_modes import e2ee, primitives, wire
 from crypto_modes.e2ee import devices
 from crypto_modes.e2ee.devices import Request
 from crypto_modes.errors import KeyRefused
@@ -39,6 +41,40 @@ def test_prekeys(vector: dict[str, Any]) -> None:
     prekey = wire.Prekey(**raw(vector["prekey"], "key", "signature"))
     with expected(vector):
         e2ee.verify_prekey(fields["account"], fields["device"], fields["signing"], prekey)
+
+
+def mixed_order() -> tuple[bytes, wire.DeviceList]:
+    """A key that is a good one plus a point of order eight, and a list that verifies under it.
+
+    Verification multiplies the key with a hash; where that is a multiple of eight, the small
+    part vanishes. So one private key has eight public ones, of which only one is sound.
+    """
+    small = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
+    secret = bindings.crypto_core_ed25519_scalar_reduce(bytes(range(64)))
+    sound = bindings.crypto_scalarmult_ed25519_base_noclamp(secret)
+    key = bindings.crypto_core_ed25519_add(sound, small)
+    certificates = (devices.certify(ACCOUNT, KEY, request()),)
+    signed = devices.signed_list(ACCOUNT, 1, certificates)
+    for attempt in range(1, 200):
+        nonce = bindings.crypto_core_ed25519_scalar_reduce(bytes((attempt,)) * 64)
+        point = bindings.crypto_scalarmult_ed25519_base_noclamp(nonce)
+        digest = hashlib.sha512(point + key + signed).digest()
+        factor = bindings.crypto_core_ed25519_scalar_reduce(digest)
+        if factor[0] % 8 == 0:
+            product = bindings.crypto_core_ed25519_scalar_mul(factor, secret)
+            signature = point + bindings.crypto_core_ed25519_scalar_add(nonce, product)
+            listed = wire.DeviceList(version=1, certificates=certificates, signature=signature)
+            return key, listed
+    raise AssertionError
+
+
+@pytest.mark.attack
+def test_22_an_account_key_with_a_small_part_is_refused() -> None:
+    key, listed = mixed_order()
+    signed = devices.signed_list(ACCOUNT, 1, listed.certificates)
+    primitives.ed25519_verify(key, listed.signature, signed)
+    with pytest.raises(KeyRefused, match="not a valid Ed25519 key"):
+        e2ee.verify_list(ACCOUNT, key, listed)
 
 
 def request() -> Request:

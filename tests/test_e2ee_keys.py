@@ -8,6 +8,7 @@ import pytest
 from crypto_modes import e2ee, policy, primitives, wire
 from crypto_modes.contract import ADVERSARIES, Need, NeedDevices
 from crypto_modes.e2ee import devices, identity
+from crypto_modes.e2ee.header import First
 from crypto_modes.errors import BadArgument, CannotOpen, KeyChanged, KeyRefused
 from crypto_modes.keys import SigningKey
 from tests import e2ee_oracle as oracle
@@ -94,6 +95,28 @@ def test_used_one_time_keys_are_gone() -> None:
     bob.receive(alice.send(BOB))
     assert sum(1 for table, _ in bob.state.rows if table == identity.PREKEYS) == 200
     assert relay.left(BOB, bob.id) == wire.Published(ref=0, version=1, once=99, kem=99)
+
+
+@pytest.mark.attack
+def test_10_a_first_message_cannot_use_a_prekey_for_something_else() -> None:
+    _, _, bob = couple()
+    kept = identity.Identity(bob.tools)
+    ids = {(each.use, each.algorithm): each.id for each in bob.relay.prekeys[BOB, bob.id]}
+    signed, last = ids["signed", 5], ids["last", 8]
+    once, once_kem = ids["once", 5], ids["once", 8]
+    for good in ((signed, once, once_kem), (signed, 0, last)):
+        kept.secrets(First(bytes(32), *good, 1, bytes(1088)))
+    for wrong in (
+        (once, 0, last),
+        (last, 0, last),
+        (signed, signed, last),
+        (signed, once_kem, last),
+        (signed, once, once),
+        (signed, once, 10**6),
+        (10**6, once, last),
+    ):
+        with pytest.raises(CannotOpen):
+            kept.secrets(First(bytes(32), *wrong, 1, bytes(1088)))
 
 
 @pytest.mark.attack

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from crypto_modes import wire
 from crypto_modes.contract import NO_DIGEST, ClientTools, Need, NeedBundles
 from crypto_modes.e2ee import pqxdh, session
-from crypto_modes.e2ee.header import SESSION_SIZE, First, Header
+from crypto_modes.e2ee.header import First
 from crypto_modes.e2ee.identity import Identity, check_bundle
 from crypto_modes.e2ee.peers import Peers
 from crypto_modes.e2ee.pqxdh import Context, Party, Prekeys
 from crypto_modes.e2ee.session import Session
-from crypto_modes.errors import CannotOpen, KeyRefused, UnknownDevice
+from crypto_modes.errors import KeyRefused, UnknownDevice
 from crypto_modes.keys import AgreementKey, SigningKey
 
 BUNDLE_LIMIT = 256
@@ -88,23 +88,18 @@ class Handshakes:
         fresh = self._tools.random(32)
         return session.initiate(shared, bundle.signed.key, fresh, first, self._tools.now())
 
-    def accept(self, header: Header, peer: Party, conversation: bytes, policy: bytes) -> Session:
-        """The session a first message begins, as its responder. Raises ``CannotOpen``.
+    def accept(self, first: First, peer: Party, conversation: bytes, policy: bytes) -> Session:
+        """The session a first message begins, as its responder.
 
-        ``policy`` is the digest of the epoch that ``header.first`` names. Nothing is stored: the
-        message must open first.
+        ``policy`` is the digest of the epoch that ``first`` names. Nothing is stored: the message
+        must open first. Raises ``CannotOpen`` or ``KeyRefused``.
         """
-        first = header.first
-        if first is None:
-            raise CannotOpen
         me, identity = self._me()
         if peer.account == me.account:
             conversation, policy = NO_CONVERSATION, NO_DIGEST
         secrets = self._identity.secrets(first)
         context = Context(peer, me, conversation, policy)
         shared = pqxdh.respond(context, identity, secrets, first.ephemeral, first.ciphertext)
-        if shared.transcript[:SESSION_SIZE] != header.session:
-            raise CannotOpen
         signed = secrets[0]
         return session.respond(shared, signed.raw, signed.public, self._tools.now())
 

@@ -129,7 +129,7 @@ class Receiver:
             if not 0 < epoch <= delivery.epoch:  # or any sender could make us ask for nonsense
                 raise CannotOpen
             digest = pins.digest(delivery.conversation, epoch, delivery.sender)
-        session = self._memory.handshakes.accept(head, party, delivery.conversation, digest)
+        session = self._memory.handshakes.accept(head.first, party, delivery.conversation, digest)
         return _Came(session, parsed, head.first, answered=False)
 
     def _sender(self, delivery: wire.Deliver) -> Party:
