@@ -80,7 +80,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "rich": ("client",),
     "starlette": ("server.http",),
     "structlog": ("server.logs",),
-    "typer": ("client.cli", "server.cli"),
+    "typer": ("client.cli", "client.compare.cli", "server.cli"),
     "uvicorn": ("server.http",),
     "uvloop": ("client.cli", "client.compare", "server.app", "server.cli"),
     "websockets": ("client.connection", "server.gateway"),

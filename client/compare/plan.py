@@ -35,7 +35,7 @@ class Size:
 
 
 QUICK = Size(users=12, rate=120, warmup=0.5, duration=3, rounds=1, slices=3)
-DEFAULT = Size(users=24, rate=150, warmup=1, duration=4, rounds=3, slices=4)
+DEFAULT = Size(users=24, rate=150, warmup=0.5, duration=4, rounds=3, slices=3)
 FULL = Size(users=60, rate=200, warmup=2, duration=20, rounds=6, slices=12)
 
 
