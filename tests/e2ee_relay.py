@@ -226,3 +226,11 @@ def _published() -> tuple[
     for end in ends:
         end.publish()
     return relay.published, relay.prekeys, tuple(end.state.rows for end in ends)
+
+
+def talking() -> tuple[Relay, Device, Device]:
+    """A couple that has exchanged a message each way."""
+    relay, alice, bob = couple()
+    bob.receive(alice.send(BOB, b"first"))
+    alice.receive(bob.send(ALICE, b"answer"))
+    return relay, alice, bob

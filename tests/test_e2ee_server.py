@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from crypto_modes import wire
 from crypto_modes.contract import Need, NeedFrankingKey, Sealed
-from crypto_modes.e2ee import body, server
+from crypto_modes.e2ee import server
 from crypto_modes.e2ee.server import COPY_MINIMUM, E2eeServer
-from crypto_modes.errors import CannotOpen, FrameRefused, LimitExceeded
+from crypto_modes.errors import FrameRefused, LimitExceeded
 from crypto_modes.franking import month_of
-from crypto_modes.padding import pad
 from tests import e2ee_oracle as oracle
 from tests.e2ee_relay import FRANKING_KEY, OneFrankingKey
 from tests.mode_ends import DRAFT, meta_of, server_tools
@@ -83,43 +82,3 @@ def test_a_franking_key_is_asked_for() -> None:
     with pytest.raises(Need) as need:
         E2eeServer(server_tools()).admit(META, sealed(), bytes(32))
     assert need.value.what == NeedFrankingKey(202609)
-
-
-@given(
-    content=st.binary(max_size=400),
-    reply_to=st.sampled_from([b"", b"r" * 16]),
-    counter=st.integers(0, 2**64 - 1),
-)
-def test_bodies_round_trip_as_the_second_reading_has_them(
-    content: bytes, reply_to: bytes, counter: int
-) -> None:
-    text = body.Body("voice", content, reply_to, counter, b"p" * 32, 7)
-    message = body.encode(text)
-    assert message == oracle.message("voice", content, reply_to, counter, b"p" * 32, 7)
-    assert body.decode(message) == text
-
-
-GOOD = ("text", b"content", b"", (1).to_bytes(8, "big"), bytes(32), bytes(8))
-
-
-@pytest.mark.parametrize(
-    "items",
-    [
-        GOOD[:5],
-        (*GOOD, b""),
-        ("voicemail", *GOOD[1:]),
-        (b"\xff", *GOOD[1:]),
-        (*GOOD[:2], b"short", *GOOD[3:]),
-        (*GOOD[:3], b"\1", *GOOD[4:]),
-        (*GOOD[:4], bytes(31), GOOD[5]),
-        (*GOOD[:5], bytes(9)),
-    ],
-)
-def test_bodies_of_another_shape_are_refused(items: tuple[bytes | str, ...]) -> None:
-    assert body.decode(pad(oracle.enc(body.LABEL, *GOOD))).content == b"content"
-    with pytest.raises(CannotOpen):
-        body.decode(pad(oracle.enc(body.LABEL, *items)))
-    with pytest.raises(CannotOpen):
-        body.decode(pad(oracle.enc("louver/v1/other", *GOOD)))
-    with pytest.raises(CannotOpen):
-        body.decode(pad(oracle.enc(body.LABEL, *GOOD) + b"\0\0\0\x05x"))
