@@ -7,12 +7,13 @@ and what happens when a mode lacks a key. Loading what memory lacks is in ``conv
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from crypto_modes import wire
-from crypto_modes.contract import Meta, Need, Sealed, ServerMode, Stored
+from crypto_modes.contract import Meta, Need, Sealed, ServerMode, Stored, Want
 from crypto_modes.errors import (
     Forbidden,
     FrameRefused,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 # A mode that still lacks something after this many supplies is broken, not cold.
 TRIES = 4
 
+Lane = tuple[bytes, bytes]
+
 
 class Sending:
     """One message between the session that sent it and the store; ``store.Append``."""
@@ -45,6 +48,7 @@ class Sending:
         "conversation",
         "device",
         "id",
+        "lane",
         "parties",
         "tries",
     )
@@ -67,14 +71,21 @@ class Sending:
         self.parties = conversation.parties
         self.device = session.device
         self.id = frame.id
+        # Messages of one sender in one conversation keep their order.
+        self.lane = (conversation.id, session.account)
         self.tries = TRIES
 
-    @property
-    def lane(self) -> tuple[bytes, bytes]:
-        """Messages of one sender in one conversation keep their order."""
-        return (self.conversation, self._session.account)
-
     def admit(self, seq: int, previous: bytes) -> Stored:
+        want = self._outbox.blocked.get(self.lane)
+        if want is not None:
+            raise Need(want)  # one before it lacks a key, and it may not overtake that one
+        try:
+            return self._admit(seq, previous)
+        except Need as need:
+            self._outbox.blocked[self.lane] = need.what
+            raise
+
+    def _admit(self, seq: int, previous: bytes) -> Stored:
         frame, session = self._frame, self._session
         meta = Meta(
             self.conversation,
@@ -98,6 +109,7 @@ class Sending:
         return self._mode.admit(meta, sealed, previous)
 
     def settled(self, outcome: Stored | Exception, duplicate: bool) -> None:
+        self._outbox.left(self.lane)
         if isinstance(outcome, Stored):
             self._accepted(outcome, duplicate)
         elif isinstance(outcome, Need) and self.tries:
@@ -135,14 +147,25 @@ class Sending:
 
 
 class Outgoing:
-    """Takes ``send`` frames: checks them, hands them to the store, waits for keys in order."""
+    """Takes ``send`` frames: checks them, hands them to the store, waits for keys in order.
 
-    __slots__ = ("_parked", "relay")
+    A lane (the sends of one account in one conversation) in which a mode lacks a key::
+
+        open ── admit raises Need ──► blocked: later ones at the store are refused, and park too
+          ▲                              │ the key is there, and none of the lane is at the store
+          └──── parked ones go again ────┘
+    """
+
+    __slots__ = ("_at_store", "_emptied", "_parked", "blocked", "relay")
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
-        # Sends that wait for a key, per lane; those that come later queue behind them.
-        self._parked: dict[tuple[bytes, bytes], list[Sending]] = {}
+        # Written on the store's thread when a lane's first send lacks a key, removed here when
+        # none of that lane is at the store: so the two threads never write one entry at a time.
+        self.blocked: dict[Lane, Want] = {}
+        self._at_store: dict[Lane, int] = {}
+        self._parked: dict[Lane, list[Sending]] = {}
+        self._emptied: dict[Lane, asyncio.Event] = {}
 
     def send(self, session: Session, frame: wire.Send) -> Coroutine[Any, Any, None] | None:
         """Start one send; a coroutine only where memory lacks what the checks need."""
@@ -164,31 +187,50 @@ class Outgoing:
 
     def submit(self, sending: Sending) -> None:
         """Hand a checked send to the store, behind those of its lane that wait for a key."""
+        lane = sending.lane
         if self._parked:
-            lane = self._parked.get(sending.lane)
-            if lane is not None:
-                lane.append(sending)
+            parked = self._parked.get(lane)
+            if parked is not None:
+                parked.append(sending)
                 return
+        self._at_store[lane] = self._at_store.get(lane, 0) + 1
         self.relay.store.append(sending)
+
+    def left(self, lane: Lane) -> None:
+        """The store has settled one send of this lane."""
+        count = self._at_store[lane] - 1
+        if count:
+            self._at_store[lane] = count
+            return
+        del self._at_store[lane]
+        if lane in self._emptied:
+            self._emptied[lane].set()
 
     def park(self, sending: Sending, need: Need) -> None:
         """Keep a send until its mode has what it lacks; the first of a lane fetches it."""
-        lane = self._parked.get(sending.lane)
-        if lane is not None:
-            lane.append(sending)
+        parked = self._parked.get(sending.lane)
+        if parked is not None:
+            parked.append(sending)
             return
         self._parked[sending.lane] = [sending]
         self.relay.spawn(self._supply(sending.lane, need))
 
-    async def _supply(self, lane: tuple[bytes, bytes], need: Need) -> None:
+    async def _supply(self, lane: Lane, need: Need) -> None:
+        failure: Exception | None = None
         try:
             await self.relay.supply(need)
         except Exception as error:  # noqa: BLE001 - whatever it was, the senders must hear of it
-            for sending in self._parked.pop(lane):
-                sending.failed(error)
-            return
+            failure = error
+        if lane in self._at_store:
+            self._emptied[lane] = asyncio.Event()
+            await self._emptied[lane].wait()
+            del self._emptied[lane]
+        self.blocked.pop(lane, None)
         for sending in self._parked.pop(lane):
-            self.relay.store.append(sending)
+            if failure is None:
+                self.submit(sending)
+            else:
+                sending.failed(failure)
 
     async def _cold(self, session: Session, frame: wire.Send) -> None:
         """Load the conversation and both accounts, then send."""

@@ -109,6 +109,7 @@ async def start_relay(tmp_path: Path) -> AsyncIterator[StartRelay]:
     yield start
     for running in started:
         await running.app.stop()
+    await RawClient.close_all()
 
 
 @pytest_asyncio.fixture

@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -33,6 +33,8 @@ class Refused(AssertionError):
 class RawClient:
     """One connection. ``pushed`` holds frames that nobody has asked for yet."""
 
+    opened: ClassVar[list[RawClient]] = []
+
     def __init__(self, socket: ClientConnection, codec: wire.Codec) -> None:
         self.socket = socket
         self.codec = codec
@@ -50,7 +52,15 @@ class RawClient:
         socket = await connect(
             url, subprotocols=[Subprotocol(protocol)], compression=None, ssl=ssl, proxy=None
         )
-        return cls(socket, wire.CODECS[protocol])
+        client = cls(socket, wire.CODECS[protocol])
+        cls.opened.append(client)
+        return client
+
+    @classmethod
+    async def close_all(cls) -> None:
+        """Close every connection that was ever opened; for the end of a test."""
+        while cls.opened:
+            await cls.opened.pop().close()
 
     @classmethod
     async def enter(cls, url: str, name: str, **options: Any) -> RawClient:
@@ -127,7 +137,15 @@ class RawClient:
     async def refusal(self, frame: Any) -> wire.Error:
         """Send a request that must be refused."""
         await self.send(frame)
-        return await self._raw_expect_error(frame.ref)
+        return await self.answer_to(frame)
+
+    async def answer_to(self, request: Any) -> wire.Error:
+        """The refusal of a request that was sent before."""
+        while True:
+            frame = await self._read()
+            if isinstance(frame, wire.Error) and frame.ref == request.ref:
+                return frame
+            self.pushed.append(frame)
 
     async def policy(self, peer: RawClient) -> wire.Policy:
         """The policy in force with a peer."""
@@ -169,13 +187,6 @@ class RawClient:
     async def close(self) -> None:
         """Close the connection."""
         await self.socket.close()
-
-    async def _raw_expect_error(self, ref: int) -> wire.Error:
-        while True:
-            frame = await self._read()
-            if isinstance(frame, wire.Error) and frame.ref == ref:
-                return frame
-            self.pushed.append(frame)
 
     async def _read(self) -> wire.ServerFrame:
         async with asyncio.timeout(PATIENCE):
