@@ -57,10 +57,12 @@ class RawClient:
         return client
 
     @classmethod
-    async def close_all(cls) -> None:
-        """Close every connection that was ever opened; for the end of a test."""
+    async def cut_all(cls) -> None:
+        """Cut every connection that was ever opened; for the end of a test."""
         while cls.opened:
-            await cls.opened.pop().close()
+            socket = cls.opened.pop().socket
+            socket.transport.abort()
+            await socket.wait_closed()
 
     @classmethod
     async def enter(cls, url: str, name: str, **options: Any) -> RawClient:
