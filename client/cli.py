@@ -7,7 +7,6 @@ runs, so that ``louver --help`` stays below 150 ms. No other file of the client 
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import sys
 from collections.abc import Callable, Coroutine
@@ -199,6 +198,8 @@ def _run(
     as_json: bool = False,
 ) -> None:
     """Run a command and exit with its code; what fails is said in one sentence."""
+    import asyncio
+
     from client import profile, wording
     from client.commands import Terms
     from crypto_modes.errors import LouverError
