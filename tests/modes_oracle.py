@@ -42,13 +42,16 @@ def conversation(a: bytes, b: bytes) -> bytes:
 
 
 def padded(body: bytes) -> bytes:
-    """``body || 0x80 || 0x00…`` up to the next Padmé size, by the paper's own formula."""
-    length = len(body) + 1
-    exponent = length.bit_length() - 1
-    low_bits = exponent - exponent.bit_length()
-    size = -(-length // 2**low_bits) * 2**low_bits if low_bits > 0 else length
-    size = max(256, size)
-    return body + b"\x80" + bytes(size - length)
+    """``body || 0x80 || 0x00…`` up to a size of the list: 256, then eight an octave.
+
+    In words: between two powers of two lie eight equal steps; take the first size that fits.
+    """
+    octave = 256
+    while len(body) + 1 > 2 * octave:
+        octave *= 2
+    sizes = [octave + octave // 8 * step for step in range(9)]
+    size = next(size for size in sizes if size > len(body))
+    return body + b"\x80" + bytes(size - len(body) - 1)
 
 
 def at_rest_aad(deployment: bytes, meta: Mapping[str, Any], dek_id: bytes) -> bytes:

@@ -276,8 +276,8 @@ def test_lengths_say_little() -> None:
         len(server.admit(META, sealed(bytes(size)), NO_DIGEST).record)
         for size in range(1, SIZE_LIMIT + 1)
     }
-    # Padmé has sixteen sizes an octave here, and there are six octaves from 256 bytes on.
-    assert len(sizes) <= 98
+    # The minimum, eight sizes in each of six octaves, and one for the largest body and its mark.
+    assert len(sizes) == 50
     assert min(sizes) == at_rest.OVERHEAD + 256
 
 

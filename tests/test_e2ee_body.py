@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crypto_modes import wire
 from crypto_modes.contract import NO_DIGEST
 from crypto_modes.e2ee import body
 from crypto_modes.e2ee.body import GAP_LIMIT, Body, Heard
@@ -43,6 +44,17 @@ def test_an_honest_device_never_looks_forked(order: list[int]) -> None:
         assert "fork" not in warned
     assert heard.gaps == []
     assert hear([bodies[9]], heard) == [()]
+
+
+@pytest.mark.attack(33)
+def test_lengths_say_little() -> None:
+    sizes = {
+        len(body.encode(Body("text", bytes(length), b"", 1, NO_DIGEST, 0)))
+        for length in range(1, wire.CONTENT_LIMIT + 1)
+    }
+    # The minimum, eight sizes in each of six octaves, and one for what lies around 16 KiB.
+    assert len(sizes) == 50
+    assert min(sizes) == 256
 
 
 def test_gaps_are_counted_once() -> None:

@@ -98,6 +98,8 @@ def at_rest() -> list[dict[str, Any]]:
         at_rest_vector("a body that looks like padding", "ok", body=b"\x80\0\0"),
         at_rest_vector("an image", "ok", body=b"\x89PNG", sealed_kind="image"),
         at_rest_vector("a thousand bytes", "ok", body=drawn("thousand", 1000)),
+        at_rest_vector("1,023 bytes just fit 1,024", "ok", body=drawn("kibibyte", 1023)),
+        at_rest_vector("1,024 bytes need 1,152", "ok", body=drawn("kibibyte", 1024)),
     ]
     places = {"format": 0, "algorithm": 1, "salt": 18, "commitment": 34, "text": 66, "tag": -1}
     edited = [
