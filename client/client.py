@@ -90,7 +90,7 @@ class Chat:
     ) -> asyncio.Future[Sent]:
         """Like ``send``, without waiting: the future gets the result or the error.
 
-        A name must have been seen before. At most 4,096 messages may be without an answer, or
+        A name must have been seen before. At most 1,000 messages may be without an answer, or
         ``LimitExceeded`` is raised. A failure that nobody awaits is still a ``NotSent`` event.
         """
         peer = to if isinstance(to, bytes) else self._memory.account_of(to)

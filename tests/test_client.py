@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -10,12 +11,17 @@ from pathlib import Path
 import pytest
 
 from client import Chat, ChatState, Event, Keystore, Message, Password, connect
+from client.lane import Lane
+from client.outgoing import WINDOW
 from crypto_modes import wire
 from crypto_modes.errors import (
     BadArgument,
     Forbidden,
     KeyChanged,
+    LimitExceeded,
+    LouverError,
     NotInThisMode,
+    StaleDevices,
     Unauthorized,
     UnknownDevice,
 )
@@ -268,6 +274,22 @@ async def test_a_raised_mode_reaches_both(start_relay: StartRelay) -> None:
         assert (await take(alice))[0].mode == "tls"
 
 
+async def deaf(frame: wire.Devices | wire.Policy) -> None:
+    """Misses that somebody's devices changed."""
+
+
+async def link(phone: Chat, laptop: Chat) -> None:
+    """Make ``laptop`` a second device of its account; the client's contract has no verb for it."""
+    assert laptop.unlinked is not None
+    old, new = phone._trust.verifying(), laptop._trust.verifying()
+    key = old.pinned_key(phone.account)
+    request = await laptop._trust.resolve(lambda: new.request_certificate(key))  # type: ignore[attr-defined]  # as said above
+    frame = await phone._trust.resolve(lambda: old.certify(request))  # type: ignore[attr-defined]  # as said above
+    await phone._session.ask(frame, wire.Published)
+    await laptop._trust.look_up(laptop.account)
+    await laptop._trust.publish({"e2ee"})
+
+
 @pytest.mark.asyncio
 async def test_a_linked_device_gets_copies_and_a_stale_sender_seals_anew(
     start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
@@ -276,20 +298,9 @@ async def test_a_linked_device_gets_copies_and_a_stale_sender_seals_anew(
     async with enter(relay, "alice") as alice, enter(relay, "bob") as phone:
         await alice.send("bob", "to the phone")
         assert texts(await take(phone)) == ["to the phone"]
-
-        async def deaf(frame: wire.Devices | wire.Policy) -> None:
-            """Alice misses that Bob's devices changed."""
-
         monkeypatch.setattr(alice._trust, "pushed", deaf)
         async with enter(relay, "bob") as laptop:
-            assert laptop.unlinked is not None
-            old, new = phone._trust.verifying(), laptop._trust.verifying()
-            key = old.pinned_key(phone.account)
-            request = await laptop._trust.resolve(lambda: new.request_certificate(key))  # type: ignore[attr-defined]  # linking is not in the client's contract yet
-            frame = await phone._trust.resolve(lambda: old.certify(request))  # type: ignore[attr-defined]  # as above
-            await phone._session.ask(frame, wire.Published)
-            await laptop._trust.look_up(laptop.account)
-            await laptop._trust.publish({"e2ee"})
+            await link(phone, laptop)
             sent = await alice.send("bob", "to both")
             for device in (phone, laptop):
                 (message,) = await take(device)
@@ -298,3 +309,34 @@ async def test_a_linked_device_gets_copies_and_a_stale_sender_seals_anew(
             (own,) = await take(laptop)
             assert (own.text, own.own) == ("from the phone", True)
             assert texts(await take(alice)) == ["from the phone"]
+
+
+@pytest.mark.asyncio
+async def test_a_whole_window_that_is_refused_as_stale_arrives(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await start_relay(mode="e2ee")
+    async with enter(relay, "alice") as alice, enter(relay, "bob") as phone:
+        await alice.send("bob", "to the phone")
+        await take(phone)
+        monkeypatch.setattr(alice._trust, "pushed", deaf)
+        async with enter(relay, "bob") as laptop:
+            await link(phone, laptop)
+            refused = Counter[type[LouverError]]()
+            own = Lane.refused
+
+            def counting(lane: Lane, ref: int, error: LouverError) -> None:
+                refused[type(error)] += 1
+                own(lane, ref, error)
+
+            monkeypatch.setattr(Lane, "refused", counting)
+            sent = [alice.send_soon("bob", f"{n}") for n in range(WINDOW)]
+            with pytest.raises(LimitExceeded, match="1000 messages wait"):
+                alice.send_soon("bob", "one too many")
+            await asyncio.gather(*sent)
+            assert refused == {StaleDevices: WINDOW}
+            for device in (phone, laptop):
+                got = await take(device, WINDOW)
+                assert texts(got) == [f"{n}" for n in range(WINDOW)]
+                # What came before there was a laptop is a gap to it, told with its first message.
+                assert {message.warnings for message in got[1:]} == {()}

@@ -7,6 +7,7 @@ import os
 import msgspec
 import pytest
 
+from client.outgoing import WINDOW
 from crypto_modes import policy, wire
 from crypto_modes.contract import (
     Need,
@@ -163,6 +164,20 @@ def test_a_whole_window_is_sealed_again_in_its_order(monkeypatch: pytest.MonkeyP
     opened = [bob.receive(relay.admit(draft, alice.client.seal(draft))) for draft in drafts[-40:]]
     assert [each.content for each in opened] == [b"%d" % number for number in range(60, 100)]
     assert [each.warnings for each in opened] == [("gap:60",), *[()] * 39]
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_the_clients_whole_window_may_be_refused_and_still_opens(refusals: int) -> None:
+    """Every seal uses up keys, which the receiver must skip: the window must fit its limit."""
+    relay, alice, bob = talking()
+    drafts = [alice.draft(BOB, b"%d" % number) for number in range(WINDOW)]
+    for _ in range(refusals):
+        for draft in drafts:
+            alice.client.seal(draft)
+    stored = [relay.admit(draft, alice.client.seal(draft)) for draft in drafts]
+    opened = [bob.receive(each) for each in stored]
+    assert [each.content for each in opened] == [draft.content for draft in drafts]
+    assert {each.warnings for each in opened} == {()}
 
 
 def test_an_error_leaves_the_state_as_it_was() -> None:
