@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,8 +62,6 @@ def run(name: str, judge: Callable[[dict[str, Any], dict[str, Any]], bool | None
 
     Some of each file must be judged, or the test would pass on an empty one.
     """
-    if not wycheproof.wanted():
-        return
     judged = 0
     for group, case in wycheproof.cases(name):
         verdict = judge(group, case)
@@ -152,10 +151,22 @@ def test_ml_kem_decapsulation() -> None:
     run("mlkem_768_test.json", judge)
 
 
-def test_missing_vectors_are_a_failure_with_directions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOUVER_WYCHEPROOF", "/nonexistent")
-    with pytest.raises(AssertionError, match="LOUVER_WYCHEPROOF to its folder, or to 'none'"):
+@pytest.mark.parametrize("named", ["/nonexistent", "", "none"])
+def test_vectors_that_are_asked_for_and_missing_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("LOUVER_WYCHEPROOF", named)
+    with pytest.raises(AssertionError, match="with its path in LOUVER_WYCHEPROOF"):
         test_hmac()
+
+
+def test_a_clone_without_vectors_says_what_was_not_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("LOUVER_WYCHEPROOF", raising=False)
+    assert wycheproof.folder(tmp_path) == tmp_path
+    with pytest.raises(pytest.skip.Exception, match="not held to Wycheproof"):
+        wycheproof.folder(tmp_path / "absent")
 
 
 @given(key=st.binary(max_size=130), data=st.binary(max_size=300))
