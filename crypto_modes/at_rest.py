@@ -22,7 +22,6 @@ two keys, and trying keys on it tells nothing.
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
@@ -51,7 +50,6 @@ NAME = "at_rest"
 FORMAT = 0x01
 AES_256_GCM = 0x01
 OVERHEAD = 82
-FRESH = 1024
 
 _PREFIX = bytes((FORMAT, AES_256_GCM))
 _DEK_ID = slice(2, 18)
@@ -83,16 +81,12 @@ class AtRestClient(TlsClient):
 class AtRestServer:
     """The middle of ``at_rest``: plaintext lives only between the socket and this class."""
 
-    __slots__ = ("_bound", "_data_keys", "_fresh", "_random")
+    __slots__ = ("_bound", "_data_keys", "_random")
 
     def __init__(self, tools: ServerTools) -> None:
         self._bound = enc("louver/v1/at_rest/aad", tools.deployment, VERSION, NAME)
         self._random: Callable[[int], bytes] = tools.random
         self._data_keys = tools.data_keys
-        # The keys of the newest records, by salt: a live message is emitted at once after it
-        # was admitted, and deriving its key again is a third of what emitting costs. They open
-        # nothing that the data keys beside them in memory do not.
-        self._fresh: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()
 
     def admit(self, meta: Meta, sealed: Sealed, previous: bytes) -> Stored:
         """Encrypt under the sender's data key, bound to ``meta``, and extend the hash chain.
@@ -104,7 +98,7 @@ class AtRestServer:
         check_body(sealed)
         dek_id, dek = self._data_keys.current(meta.conversation, meta.sender, meta.time)
         salt = self._random(16)
-        key, commit = self._remember(salt, _derive(dek, salt, dek_id))
+        key, commit = _derive(dek, salt, dek_id)
         aad = self._bind(meta, dek_id)
         text = aead_seal(key, _NONCE, pad(sealed.body), aad)
         record = b"".join((_PREFIX, dek_id, salt, commit, text))
@@ -123,18 +117,10 @@ class AtRestServer:
         if len(record) < OVERHEAD or record[:2] != _PREFIX:
             raise CannotOpen
         dek_id = record[_DEK_ID]
-        dek, salt = self._data_keys.find(dek_id), record[_SALT]
-        key, commit = self._fresh.get(salt) or _derive(dek, salt, dek_id)
+        key, commit = _derive(self._data_keys.find(dek_id), record[_SALT], dek_id)
         if not equal(commit, record[_COMMIT]):
             raise CannotOpen
         return unpad(aead_open(key, _NONCE, record[_HEADER:], self._bind(stored.meta, dek_id)))
-
-    def _remember(self, salt: bytes, keys: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-        """Called on the store's thread only; reading meanwhile is safe, a miss only costs."""
-        if len(self._fresh) >= FRESH:
-            self._fresh.popitem(last=False)
-        self._fresh[salt] = keys
-        return keys
 
     def _bind(self, meta: Meta, dek_id: bytes) -> bytes:
         """The AAD: whoever edits the database can move a record nowhere else.

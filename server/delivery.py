@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from crypto_modes import wire
 from crypto_modes.contract import Need, Stored
-from crypto_modes.errors import CannotOpen, LouverError, Unavailable
+from crypto_modes.errors import LouverError, Unavailable
 from server.bus import Event, Revoked, Signal
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ RETRY_SECONDS = 1.0
 class Delivery:
     """The stream to one device. ``sent`` maps a conversation to the last seq handed over."""
 
-    __slots__ = ("_behind", "_relay", "_session", "_task", "sent")
+    __slots__ = ("_behind", "_complained", "_relay", "_session", "_task", "sent")
 
     def __init__(self, relay: Relay, session: Session) -> None:
         self._relay = relay
@@ -36,6 +36,7 @@ class Delivery:
         # Conversations to read from the store, and how far at least.
         self._behind: dict[bytes, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._complained = False
 
     async def start(self) -> None:
         """Listen first, then read where the device stands, so that nothing falls between."""
@@ -99,39 +100,57 @@ class Delivery:
 
     async def _read_on(self) -> None:
         """Read every conversation that is behind, a page at a time, at the link's own pace."""
-        while self._behind:
-            conversation = next(iter(self._behind))
-            try:
-                complete = await self._page(conversation)
-            except Unavailable as error:
-                self._relay.observer.fault("deliver", error)
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if not await self._session.link.writable():
-                break
-            if complete and self.sent.get(conversation, 0) >= self._behind[conversation]:
-                del self._behind[conversation]
-        self._task = None
+        try:
+            while self._behind:
+                advanced = False
+                for conversation in list(self._behind):
+                    advanced = await self._read_page(conversation) or advanced
+                    if not await self._session.link.writable():
+                        return
+                if not advanced:
+                    await asyncio.sleep(RETRY_SECONDS)
+        except Exception as error:  # noqa: BLE001 - a bug here must not end deliveries in silence
+            self._relay.observer.fault("deliver", error)
+            self._session.end(4004)
+        finally:
+            self._task = None
 
-    async def _page(self, conversation: bytes) -> bool:
-        """Hand over one page; True when the store had no more at that moment."""
-        page = await self._relay.store.after(conversation, self.sent.get(conversation, 0), PAGE)
-        for stored in page:
-            await self._hand_over(stored)
-            self.sent[conversation] = stored.meta.seq
-        return len(page) < PAGE
+    async def _read_page(self, conversation: bytes) -> bool:
+        """Hand over one page; False where a service that it needs does not answer now. The other
+        conversations go on meanwhile.
+        """
+        try:
+            page = await self._relay.store.after(conversation, self.sent.get(conversation, 0), PAGE)
+            for stored in page:
+                await self._hand_over(stored)
+                self.sent[conversation] = stored.meta.seq
+                if not await self._session.link.writable():
+                    return True
+        except Unavailable as error:
+            self._complain(error)
+            return False
+        if len(page) < PAGE and self.sent.get(conversation, 0) >= self._behind[conversation]:
+            del self._behind[conversation]
+        self._complained = False
+        return True
 
     async def _hand_over(self, stored: Stored) -> None:
         link = self._session.link
         try:
             link.send(await self._relay.emit_when_ready(stored, self._session.device))
-        except CannotOpen as error:
+        except Unavailable:
+            raise
+        except LouverError as error:
             # Altered on disk. Saying so and going on is better than a conversation that stops.
             self._relay.observer.fault("emit", error)
             text = f"message {stored.meta.seq} of a conversation was altered in the relay's store"
             link.send(wire.error_frame(0, LouverError(text)))
-        if not await link.writable():
-            raise asyncio.CancelledError
+
+    def _complain(self, error: Unavailable) -> None:
+        """One log line per outage and connection, not one per second."""
+        if not self._complained:
+            self._complained = True
+            self._relay.observer.fault("deliver", error)
 
 
 def _receipt(conversation: bytes, account: bytes, seq: int) -> wire.Receipt:

@@ -118,6 +118,11 @@ class Directory:
                 " it, or replace the key on purpose, which every peer will be warned of"
             )
         devices.verify_list(account.id, frame.key, listed)
+        for certificate in listed.certificates:
+            bound = await self._store.device(certificate.device)
+            # Else a list of one's own would give access to a stranger's prekeys by device id.
+            if bound is not None and bound.account != account.id:
+                raise KeyRefused("this list names a device of another account")
         await self._store.put_list(account.id, frame.key, listed)
         self.forget(account.id)
         return await self.entry(account.id)

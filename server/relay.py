@@ -16,14 +16,20 @@ import msgspec
 
 from crypto_modes import wire
 from crypto_modes.contract import Mode, Need, ServerMode, Stored
-from crypto_modes.errors import Forbidden, FrameRefused, RateLimited
+from crypto_modes.errors import (
+    CannotOpen,
+    Forbidden,
+    FrameRefused,
+    KeyServiceUnavailable,
+    RateLimited,
+)
 from server.bus import Bus, Revoked, Signal
 from server.conversations import Conversations
 from server.directory import Directory, public
 from server.entrance import Credentials, Entrance
 from server.limits import Rates
 from server.receipts import Receipts
-from server.sending import Outgoing
+from server.sending import TRIES, Outgoing
 from server.session import Session
 from server.settings_tree import Settings
 from server.store import Store
@@ -87,15 +93,19 @@ class Relay:
 
     def emit(self, stored: Stored, device: bytes) -> wire.Deliver:
         """This device's view of a stored message. Raises ``Need`` or ``CannotOpen``."""
-        return self.modes[stored.meta.mode].emit(stored, device)
+        mode = self.modes.get(stored.meta.mode)
+        if mode is None:
+            raise CannotOpen("this message is in a mode that is not installed here")
+        return mode.emit(stored, device)
 
     async def emit_when_ready(self, stored: Stored, device: bytes) -> wire.Deliver:
         """As ``emit``, fetching what the mode lacks. Raises ``KeyServiceUnavailable``."""
-        while True:
+        for _ in range(TRIES):
             try:
                 return self.emit(stored, device)
             except Need as need:
                 await self.supply(need)
+        raise KeyServiceUnavailable("a key of this message was fetched, and lost again at once")
 
     # --- messages ---
 
@@ -121,7 +131,12 @@ class Relay:
         messages: list[wire.Deliver] = []
         size = 0
         for stored in reversed(found):
-            message = await self.emit_when_ready(stored, session.device)
+            try:
+                message = await self.emit_when_ready(stored, session.device)
+            except CannotOpen as error:
+                # Altered on disk: the page shows the gap instead of ending the history here.
+                self.observer.fault("history", error)
+                continue
             size += len(message.body)
             if messages and size > PAGE_BYTES:
                 break

@@ -73,7 +73,7 @@ def pack(copies: tuple[wire.Copy, ...]) -> bytes:
 
 
 def find(record: bytes, device: bytes) -> bytes:
-    """The copy for ``device`` in a record, or nothing. Raises ``FrameRefused`` if damaged."""
+    """The copy for ``device`` in a record, or nothing. Raises ``CannotOpen`` if damaged."""
     try:
         count = record[0]
         start = 1 + count * _ENTRY.size
@@ -81,9 +81,9 @@ def find(record: bytes, device: bytes) -> bytes:
             owner, size = _ENTRY.unpack_from(record, at)
             if owner == device:
                 if start + size > len(record):
-                    raise FrameRefused("a stored record is damaged")
+                    raise CannotOpen("a stored record is damaged")
                 return record[start : start + size]
             start += size
     except (IndexError, error):
-        raise FrameRefused("a stored record is damaged") from None
+        raise CannotOpen("a stored record is damaged") from None
     return b""

@@ -83,11 +83,12 @@ class FrankingKeyFiles:
 
         Raises:
             OSError: a file could not be removed. The key is no longer used all the same.
-            BadArgument: a key file is named after no month.
         """
         now = self._now()
         for path in sorted(self._directory.glob("[0-9][0-9][0-9][0-9][0-9][0-9].key")):
             month = int(path.stem)
+            if month % 100 not in range(1, 13):
+                continue  # not one of ours; it must not keep the others from being destroyed
             if now >= _end_of_window(month):
                 self._keys.pop(month, None)
                 path.unlink(missing_ok=True)
