@@ -1,4 +1,4 @@
-"""Deliveries that meet trouble: altered records, keys that cannot be had, other people's devices."""
+"""Deliveries that meet trouble: altered records, missing keys, other people's devices."""
 
 from __future__ import annotations
 
