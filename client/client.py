@@ -195,10 +195,15 @@ class Chat:
         """
         return self._trust.safety_number(self._known(peer))
 
-    async def accept_key(self, peer: bytes | str) -> None:
-        """The user has checked the peer's new key: use it, and show what was held back."""
+    async def accept_key(self, peer: bytes | str, safety_number: str) -> None:
+        """The users have compared ``safety_number``, 60 digits: use the peer's new key that they
+        belong to, and show what was held back.
+
+        Raises ``BadArgument`` where no key waits, and ``KeyRefused`` where the one that waits has
+        another number by now.
+        """
         account = self._known(peer)
-        await self._trust.accept_key(account)
+        await self._trust.accept_key(account, safety_number)
         self._incoming.release(account)
 
     # --- state ---

@@ -75,9 +75,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 class KeyChange(msgspec.Struct, frozen=True):
     """The account key of ``peer`` is not the pinned one: nothing is sent to them and nothing of
-    theirs is shown until ``Chat.accept_key``."""
+    theirs is shown until ``Chat.accept_key``. ``safety_number`` is the new key's, to compare; it is
+    empty where this device has no keys itself. A further change is a further event."""
 
     peer: bytes
+    safety_number: str = ""
 
 
 class KeyRefusal(msgspec.Struct, frozen=True):

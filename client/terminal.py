@@ -28,12 +28,12 @@ from client.messages import (
     Unreadable,
 )
 from crypto_modes import wire
-from crypto_modes.errors import LouverError
+from crypto_modes.errors import KeyChanged, LouverError
 
 HELP = """\
 /mode      who can read this conversation
 /safety    the safety number, to compare with the other's over another way
-/accept    accept the other's new key, after comparing
+/accept    accept the other's new key: the one that /safety showed, after comparing
 /history   the last twenty messages
 /block     block the other
 /quit      leave"""
@@ -134,6 +134,7 @@ class Talk:
         self._peer = peer
         self._screen = screen
         self._mode = ""
+        self._compared = ""  # the safety number that was shown last
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -200,13 +201,18 @@ class Talk:
             self._screen.show(UNAUDITED)
 
     async def _safety(self) -> None:
-        await self._chat.devices(self._peer)
-        number = self._chat.safety_number(self._peer)
+        with contextlib.suppress(KeyChanged):  # its number is just what is wanted
+            await self._chat.devices(self._peer)
+        self._compared = number = self._chat.safety_number(self._peer)
         self._screen.show(f"Compare with {self._name}, by voice or in person:")
         self._screen.show(wording.safety(number))
 
     async def _accept(self) -> None:
-        await self._chat.accept_key(self._peer)
+        number, self._compared = self._compared, ""  # whatever comes of it, look again
+        if not number:
+            self._screen.show(f"! look at /safety first, and compare it with {self._name}")
+            return
+        await self._chat.accept_key(self._peer, number)
         self._screen.show(f"You accepted the new key of {self._name}.")
 
     async def _history(self) -> None:
@@ -242,7 +248,7 @@ class Talk:
                 return f"* disconnected: {wording.plain(reason)}; trying again in {retry:.0f} s"
             case StateChange(ChatState.CONNECTED):
                 return "* connected again"
-            case KeyChange(peer) if peer == self._peer:
+            case KeyChange(peer, _) if peer == self._peer:
                 return (
                     f"! THE KEY OF {self._name} CHANGED. Nothing is sent or shown until you compare"
                     " /safety with them and /accept."

@@ -55,7 +55,7 @@ class Verifying(Protocol):
 
     def publication(self, left: wire.Published | None, above: int) -> list[wire.Publish]: ...
     def safety_number(self, peer: bytes) -> str: ...
-    def accept_key(self, peer: bytes) -> None: ...
+    def accept_key(self, peer: bytes, number: str) -> None: ...
     def pinned_key(self, peer: bytes) -> bytes | None: ...
 
 
@@ -222,7 +222,7 @@ class Trust:
             self._emit(KeyRefusal(account, str(error)))
             raise
         if changed is not None:
-            self._emit(KeyChange(account))
+            self._emit(self.key_change(account))
             raise changed
 
     async def pushed(self, frame: wire.Devices | wire.Policy) -> None:
@@ -338,10 +338,17 @@ class Trust:
                 "there is no safety number: not both of you have published keys"
             ) from None
 
-    async def accept_key(self, peer: bytes) -> None:
-        """The user compared and accepts the changed key of ``peer``."""
+    async def accept_key(self, peer: bytes, number: str) -> None:
+        """The user compared ``number`` and accepts the changed key it belongs to."""
         client = self.verifying()
-        await self.resolve(lambda: client.accept_key(peer))
+        await self.resolve(lambda: client.accept_key(peer, number))
+
+    def key_change(self, peer: bytes) -> KeyChange:
+        """The event for a changed key, with its safety number where this device has keys."""
+        try:
+            return KeyChange(peer, self.safety_number(peer))
+        except NotInThisMode:
+            return KeyChange(peer)
 
     def _keys(self, offered: wire.Policy) -> dict[bytes, bytes]:
         """The account keys of both parties that this client itself verified."""

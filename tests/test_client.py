@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client import Chat, ChatState, Event, Keystore, Message, Password, connect
+from client import Chat, ChatState, Event, KeyChange, Keystore, Message, Password, connect
 from client.lane import Lane
 from client.outgoing import WINDOW
 from crypto_modes import wire
@@ -18,6 +18,7 @@ from crypto_modes.errors import (
     BadArgument,
     Forbidden,
     KeyChanged,
+    KeyRefused,
     LimitExceeded,
     LouverError,
     NotInThisMode,
@@ -236,14 +237,23 @@ async def test_14_a_changed_key_stops_until_it_is_accepted(
         await take(alice)
         async with enter(relay, "bob", tmp_path / "new") as bob:
             assert "another device" in str(bob.unlinked)
+        told = asyncio.create_task(first(alice, lambda event: isinstance(event, KeyChange)))
+        await asyncio.sleep(0)
         async with enter(relay, "bob", tmp_path / "new", replace_key=True) as bob:
             assert bob.unlinked is None
             with pytest.raises(KeyChanged):
                 await alice.send("bob", "to nobody")
+            await bob.devices("alice")
+            number = bob.safety_number("alice")
+            change = await told
+            assert isinstance(change, KeyChange)
+            assert (change.peer, change.safety_number) == (bob.account, number)
             await bob.send("alice", "from the second key")
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(alice), 0.5)
-            await alice.accept_key("bob")
+            with pytest.raises(KeyRefused, match="another safety number"):
+                await alice.accept_key("bob", "0" * 60)
+            await alice.accept_key("bob", number)
             assert texts(await take(alice)) == ["from the second key"]
             await alice.send("bob", "to the second key")
             assert texts(await take(bob)) == ["to the second key"]

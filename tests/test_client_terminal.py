@@ -15,6 +15,7 @@ import pytest
 
 from client import Chat, Keystore, Password, connect
 from client.terminal import HELP, talk
+from client.wording import safety
 from tests.conftest import StartRelay
 from tests.fake_relay import FakeRelay, fake_relay
 
@@ -36,11 +37,15 @@ class Lines:
             yield line
 
     async def see(self, wanted: str) -> str:
+        return await self.see_times(wanted, 1)
+
+    async def see_times(self, wanted: str, times: int) -> str:
+        """The last of so many lines with ``wanted`` in them."""
         async with asyncio.timeout(10):
             while True:
-                for line in self.shown:
-                    if wanted in line:
-                        return line
+                found = [line for line in self.shown if wanted in line]
+                if len(found) >= times:
+                    return found[-1]
                 await asyncio.sleep(0.01)
 
 
@@ -77,6 +82,53 @@ async def test_warnings_strangers_and_refusals_are_said() -> None:
             screen.typed.put_nowait("/quit")
             await asyncio.wait_for(talking, 10)
     assert relay.sends == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.attack
+async def test_14_accept_takes_the_key_that_safety_showed_and_no_other(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    relay = await start_relay(mode="e2ee")
+
+    def come(name: str, *, again: bool = False) -> AbstractAsyncContextManager[Chat]:
+        credentials = Password("a long password", register=True)
+        return connect(
+            relay.url,
+            name=name,
+            keystore=Keystore.in_memory(),
+            credentials=credentials,
+            replace_key=again,
+        )
+
+    async with come("alice") as alice:
+        async with come("bob") as bob:
+            await alice.send("bob", "to the first key")
+        screen = Lines()
+        talking = asyncio.create_task(talk(alice, "bob", screen))
+        await screen.see("/help for commands")
+        for key in ("second", "third"):
+            async with come("bob", again=True) as bob:
+                await bob.devices("alice")
+                if key == "third":  # its number was not shown yet
+                    await screen.see_times("THE KEY OF bob CHANGED", 2)
+                    screen.typed.put_nowait("/accept")
+                    await screen.see("another safety number")
+                    screen.typed.put_nowait("/accept")
+                    await screen.see_times("look at /safety first", 2)
+                else:
+                    await screen.see("THE KEY OF bob CHANGED")
+                    screen.typed.put_nowait("/accept")
+                    await screen.see("look at /safety first")
+                screen.typed.put_nowait("/safety")
+                await screen.see(safety(bob.safety_number("alice")))
+                if key == "third":
+                    screen.typed.put_nowait("/accept")
+                    await screen.see("You accepted the new key of bob.")
+                    screen.typed.put_nowait("to the third key")
+                    assert (await asyncio.wait_for(anext(bob), 10)).text == "to the third key"
+        screen.typed.put_nowait("/quit")
+        await asyncio.wait_for(talking, 10)
 
 
 @pytest.mark.asyncio

@@ -187,9 +187,10 @@ def test_14_a_changed_account_key_stops_sending_until_it_is_accepted() -> None:
         with pytest.raises(KeyChanged):
             alice.client.seal(alice.draft(BOB))
         alice.restart()
-    assert alice.client.safety_number(BOB) != before
+    number = alice.client.safety_number(BOB)
+    assert number != before
     assert alice.client.pinned_key(BOB) == relay.published[BOB].key
-    alice.client.accept_key(BOB)
+    alice.client.accept_key(BOB, number)
     assert alice.client.pinned_key(BOB) != relay.published[BOB].key
     with pytest.raises(Need):
         alice.client.seal(alice.draft(BOB))
@@ -232,10 +233,11 @@ def test_an_accepted_key_begins_anew() -> None:
     again.publish()
     with pytest.raises(KeyChanged):
         alice.client.supply(relay.published[BOB])
-    alice.client.accept_key(BOB)
+    number = alice.client.safety_number(BOB)
+    alice.client.accept_key(BOB, number)
     assert again.receive(alice.send(BOB, b"welcome back")).content == b"welcome back"
     with pytest.raises(BadArgument, match="no changed key"):
-        alice.client.accept_key(BOB)
+        alice.client.accept_key(BOB, number)
 
 
 def test_a_message_from_a_changed_account_waits_for_the_user() -> None:
@@ -248,7 +250,7 @@ def test_a_message_from_a_changed_account_waits_for_the_user() -> None:
         alice.receive(stored)
     with pytest.raises(KeyChanged):
         alice.receive(stored)
-    alice.client.accept_key(BOB)
+    alice.client.accept_key(BOB, alice.client.safety_number(BOB))
     assert alice.receive(stored).content == b"it is me"
 
 

@@ -12,8 +12,9 @@ from crypto_modes.e2ee import devices, sending
 from crypto_modes.e2ee.identity import batches
 from crypto_modes.e2ee.memory import Memory
 from crypto_modes.e2ee.receiving import Receiver
-from crypto_modes.errors import BadArgument, LimitExceeded
+from crypto_modes.errors import BadArgument, KeyRefused, LimitExceeded
 from crypto_modes.keys import SigningKey
+from crypto_modes.primitives import equal
 
 
 class E2eeClient:
@@ -107,8 +108,17 @@ class E2eeClient:
         """The account key pinned for ``peer``, 32 bytes; None before first contact."""
         return self._memory.peers.key(peer)
 
-    def accept_key(self, peer: bytes) -> None:
-        """The user has compared: take the changed key of ``peer``, and begin anew with it."""
+    def accept_key(self, peer: bytes, number: str) -> None:
+        """The user has compared ``number``, 60 digits: take the changed key of ``peer`` that they
+        belong to, and begin anew with it.
+
+        Raises ``BadArgument`` where none waits, and ``KeyRefused`` where the one that waits now has
+        another number: a relay may show one key to be compared, and the next to be accepted.
+        """
+        if self._memory.peers.offered(peer) is None:
+            raise BadArgument("no changed key of this account waits to be accepted")
+        if not equal(_digits(self.safety_number(peer)), _digits(number)):
+            raise KeyRefused("the key that waits has another safety number; compare the new one")
         self._memory.peers.accept(peer)
         self._memory.sessions.drop(peer)
 
@@ -133,3 +143,8 @@ class E2eeClient:
         name = "self"  # a devices frame must have one; nothing is verified about it
         self.supply(wire.Devices(ref=0, account=account, name=name, key=key.public, list=listed))
         return wire.Publish(ref=0, key=key.public, list=listed)
+
+
+def _digits(number: str) -> bytes:
+    """A safety number as it may have been typed: spaces and lines do not count."""
+    return "".join(number.split()).encode()

@@ -84,7 +84,8 @@ class Peers:
             KeyRefused: nothing was published, the list does not verify, or it is older than, or
                 contradicts, the one known.
             KeyChanged: it verifies, but under another key than the pinned one. The offer is
-                kept for ``accept``: the one write here that stands beside an error.
+                kept for ``accept``: the one write here that stands beside an error. It takes the
+                place of an earlier one, so who accepts must say which.
         """
         if frame.list is None:
             raise KeyRefused("this account has published no devices yet; it must come online first")
@@ -92,24 +93,20 @@ class Peers:
         row = frame.key + _encode(frame.list)
         pinned = self.key(frame.account)
         if pinned is not None and pinned != frame.key:
+            _check_newer(row, frame.list, self._offer(frame.account))
             self._offers[frame.account] = row
             self._state.put(OFFERS, frame.account, row)
             raise KeyChanged("the peer's key changed; compare safety numbers, then accept it")
         known = self.known(frame.account)
-        if known is not None:
-            if frame.list.version < known.list.version:
-                raise KeyRefused("the relay shows an older device list than before")
-            if (
-                frame.list.version == known.list.version
-                and self._state.get(PEERS, frame.account) != row
-            ):
-                raise KeyRefused("the relay shows two device lists of one version")
+        _check_newer(row, frame.list, self._state.get(PEERS, frame.account))
         self._withdraw(frame.account)
         self._state.put(PEERS, frame.account, row)
         return _changed(known, self.known(frame.account))
 
     def accept(self, account: bytes) -> None:
-        """Take the changed key. Raises ``BadArgument`` where none was offered."""
+        """Take the changed key that waits; ``E2eeClient.accept_key`` checks that it is the compared
+        one. Raises ``BadArgument`` where none was offered.
+        """
         row = self._offer(account)
         if row is None:
             raise BadArgument("no changed key of this account waits to be accepted")
@@ -127,6 +124,17 @@ class Peers:
     def _withdraw(self, account: bytes) -> None:
         self._offers.pop(account, None)
         self._state.delete(OFFERS, account)
+
+
+def _check_newer(row: bytes, listed: wire.DeviceList, before: bytes | None) -> None:
+    """Hold a list to the one known under the same key. Raises ``KeyRefused``."""
+    if before is None or len(before) == 32 or before[:32] != row[:32]:
+        return
+    version = _decode(before[32:]).version
+    if listed.version < version:
+        raise KeyRefused("the relay shows an older device list than before")
+    if listed.version == version and before != row:
+        raise KeyRefused("the relay shows two device lists of one version")
 
 
 def _changed(before: Known | None, after: Known | None) -> list[bytes]:
