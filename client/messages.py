@@ -89,6 +89,14 @@ class KeyRefusal(msgspec.Struct, frozen=True):
     reason: str
 
 
+class OwnKeyRefusal(msgspec.Struct, frozen=True):
+    """The relay showed keys for this user's own account that this device does not hold. They are
+    not used, and cannot be accepted: somebody replaced them on another device, or the relay lies.
+    """
+
+    reason: str
+
+
 class Unreadable(msgspec.Struct, frozen=True):
     """A message that cannot be opened; it was dropped, and no receipt was sent."""
 
@@ -123,6 +131,7 @@ Event = (
     | wire.Error
     | KeyChange
     | KeyRefusal
+    | OwnKeyRefusal
     | Unreadable
     | NotSent
     | StateChange

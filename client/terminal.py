@@ -24,6 +24,7 @@ from client.messages import (
     KeyChange,
     KeyRefusal,
     Message,
+    OwnKeyRefusal,
     StateChange,
     Unreadable,
 )
@@ -255,6 +256,8 @@ class Talk:
                 )
             case KeyRefusal(peer, reason) if peer == self._peer:
                 return f"! the relay showed keys of {self._name} that are not theirs: {reason}"
+            case OwnKeyRefusal(reason):
+                return f"! YOUR OWN KEY: {reason}"
             case Unreadable(_, _, sender, reason) if sender == self._peer:
                 return f"! a message from {self._name} was dropped: {wording.plain(reason)}"
             case wire.Policy() if self._peer in (event.first, event.second):

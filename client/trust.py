@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from client.memory import Memory
-from client.messages import Event, KeyChange, KeyRefusal
+from client.messages import Event, KeyChange, KeyRefusal, OwnKeyRefusal
 from client.session import Session
 from crypto_modes import policy, registry, wire
 from crypto_modes.contract import (
@@ -219,7 +219,8 @@ class Trust:
         try:
             changed = await self.resolve(supply, answering=answering)
         except KeyRefused as error:
-            self._emit(KeyRefusal(account, str(error)))
+            own = account == self._account
+            self._emit(OwnKeyRefusal(str(error)) if own else KeyRefusal(account, str(error)))
             raise
         if changed is not None:
             self._emit(self.key_change(account))

@@ -53,8 +53,9 @@ class Pins:
         A policy that is only prepared, or rolled back, is not pinned.
 
         Raises:
-            Need: an epoch in between is missing, or the verified key of an account that signed.
-            BelowFloor: it lowers a mode without both users' signatures. Nothing is pinned.
+            Need: an epoch in between is missing, or the verified key of a peer who signed.
+            BelowFloor: it lowers a mode without both users' signatures, or where this device holds
+                no key of its own user to know one by. Nothing is pinned.
             ModeMismatch: it contradicts what is pinned, or names a mode nobody registered.
             KeyRefused: a signature, or an account key in it, is wrong.
         """
@@ -124,15 +125,24 @@ class Pins:
         self, offered: wire.Policy, span: tuple[int, int], keys: Mapping[bytes, bytes]
     ) -> None:
         self._check_next(offered, span[1] + 1)
+        older = self._policy(offered.conversation, span[1])
+        # No relay can say what the own key is. Without one a device follows what its user raised,
+        # which can only protect more, and nothing that was lowered.
+        lowered = policy.change(older.modes, offered.modes, self._strengths) == "lowered"
+        if lowered and self._account not in keys:
+            raise BelowFloor(
+                "this device has no keys of its account, so it cannot tell whether its user agreed"
+                " to a weaker mode; link it first"
+            )
         for account, key, signature in zip(
             (offered.first, offered.second), offered.keys, offered.signatures, strict=True
         ):
-            if signature and account not in keys:
+            if signature and account not in (*keys, self._account):
                 raise Need(NeedDevices(account))
             # A relay may write any key into a policy; only a verified one can consent.
             if key and account in keys and keys[account] != key:
                 raise KeyRefused("this policy names another account key than the verified one")
-        self._check_link(self._policy(offered.conversation, span[1]), offered)
+        self._check_link(older, offered)
         self._put(offered, span[0], offered.epoch)
 
     def _prepend(self, offered: wire.Policy, span: tuple[int, int]) -> None:

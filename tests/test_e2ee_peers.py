@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from crypto_modes.errors import BadArgument, KeyChanged, KeyRefused
-from tests.e2ee_relay import ALICE, BOB, Device, Relay, couple
+from crypto_modes import policy, wire
+from crypto_modes.e2ee import devices
+from crypto_modes.errors import (
+    BadArgument,
+    BelowFloor,
+    CannotOpen,
+    KeyChanged,
+    KeyRefused,
+    UnknownDevice,
+)
+from crypto_modes.keys import SigningKey
+from tests.e2ee_relay import ALICE, BOB, MODES, Device, Relay, couple
 
 # --- a changed key of a peer ---
 
@@ -70,3 +81,75 @@ def test_lists_under_a_key_that_waits_only_get_newer_too() -> None:
     offer(alice, evil)
     with pytest.raises(KeyRefused, match="older device list"):
         alice.client.supply(old)
+
+
+# --- the own account's key ---
+
+
+@pytest.mark.attack
+def test_14_the_relay_cannot_replace_the_own_account_key() -> None:
+    """Also not by a list that names this very device beside the relay's own."""
+    relay, alice, bob = couple()
+    bob.receive(alice.send(BOB))
+    mine = relay.published[ALICE]
+    assert mine.list is not None
+    key = SigningKey(b"a seed that the relay made up 32")
+    (phone,) = mine.list.certificates
+    signed = key.sign(devices.signed_certificate(ALICE, phone))
+    evil = evil_twin(account=ALICE).relay.published[ALICE].list
+    assert evil is not None
+    spy = key.sign(devices.signed_certificate(ALICE, evil.certificates[0]))
+    certificates = (
+        msgspec.structs.replace(phone, signature=signed),
+        msgspec.structs.replace(evil.certificates[0], signature=spy),
+    )
+    listed = devices.sign_list(ALICE, key, 9, certificates)
+    forged = wire.Devices(ref=0, account=ALICE, name="alice", key=key.public, list=listed)
+    for _ in range(2):
+        with pytest.raises(KeyRefused, match="another key for your own account"):
+            alice.client.supply(forged)
+        with pytest.raises(BadArgument, match="no changed key"):
+            alice.client.accept_key(ALICE, alice.client.safety_number(ALICE))
+        assert alice.client.pinned_key(ALICE) == mine.key
+        sealed = alice.client.seal(alice.draft(BOB, b"still to Bob alone"))
+        assert [copy.device for copy in sealed.copies] == [bob.id]
+        alice.restart()
+
+
+def test_a_device_without_keys_takes_nobodys_word_for_its_account() -> None:
+    relay, alice, bob = couple()
+    tablet = Device(relay, ALICE, b"alice-tablet-002")
+    with pytest.raises(KeyRefused, match="link it first"):
+        tablet.client.supply(relay.published[ALICE])
+    assert tablet.client.pinned_key(ALICE) is None
+    with pytest.raises(UnknownDevice, match="link it first"):
+        tablet.send(BOB)
+    stored = alice.send(BOB)
+    with pytest.raises(CannotOpen):
+        tablet.open(relay.mode.emit(stored, bob.id))
+    tablet.link(alice)
+    assert bob.receive(tablet.send(BOB, b"linked")).content == b"linked"
+
+
+@pytest.mark.attack
+def test_15_an_unlinked_device_keeps_its_floor_though_both_keys_are_made_up() -> None:
+    """The relay signs a lowering in both users' names, under keys that it shows for both."""
+    relay, _, _ = couple()
+    tablet = Device(relay, ALICE, b"alice-tablet-002")
+    first = relay.policy(ALICE, BOB, 1)
+    tablet.pins.record(first, {})
+    fakes = {each: evil_twin(account=each) for each in (ALICE, BOB)}
+    shown = {each: fake.relay.published[each] for each, fake in fakes.items()}
+    keys = {each: frame.key for each, frame in shown.items()}
+    lowered = policy.successor(first, dict.fromkeys(MODES, "tls"), relay.clock.now, keys)
+    marks = {each: fakes[each].client.sign(policy.record(lowered)) for each in fakes}
+    lowered = msgspec.structs.replace(
+        lowered, state="in_force", signatures=(marks[lowered.first], marks[lowered.second])
+    )
+    tablet.client.supply(shown[BOB])
+    with pytest.raises(KeyRefused):
+        tablet.client.supply(shown[ALICE])
+    pinned = {each: tablet.client.pinned_key(each) for each in (ALICE, BOB)}
+    with pytest.raises(BelowFloor, match="no keys of its account"):
+        tablet.pins.record(lowered, {each: key for each, key in pinned.items() if key})
+    assert tablet.pins.floor(first.conversation, "text") == "e2ee"

@@ -173,6 +173,16 @@ def test_keys_that_the_relay_made_up_cannot_consent() -> None:
     assert own.floor(CONVERSATION, "text") == "e2ee"
 
 
+def test_a_device_without_its_own_key_follows_what_was_raised_and_nothing_else() -> None:
+    own, first = pins(), first_epoch("at_rest")
+    own.record(first, {})
+    raised = following(first, every("e2ee"), ALICE)
+    assert own.record(raised, {})
+    with pytest.raises(BelowFloor, match="no keys of its account"):
+        own.record(following(raised, every("tls"), ALICE, BOB), {BOB: KEYS[BOB]})
+    assert own.floor(CONVERSATION, "text") == "e2ee"
+
+
 def test_epochs_are_pinned_one_by_one() -> None:
     own, first = pins(), first_epoch()
     second = following(first, every("at_rest"), ALICE)

@@ -73,7 +73,6 @@ class E2eeClient:
         """
         identity = self._memory.identity
         own = identity.load() or identity.make(None, account_key)
-        self._memory.peers.pin(self._memory.tools.account, own.account_key)
         return identity.request(own).encode()
 
     def certify(self, request: bytes) -> wire.Publish:

@@ -92,6 +92,11 @@ class Identity:
             raise BadArgument("this client has no keys yet; publish them first")
         return own
 
+    def account_key(self) -> bytes | None:
+        """The own account's key, 32 bytes, made here or given in person; None before."""
+        own = self.load()
+        return None if own is None else own.account_key
+
     def make(self, account: SigningKey | None, account_key: bytes) -> Own:
         """Fresh device keys, of a new account or, with None, to be linked to ``account_key``."""
         if self.load() is not None:

@@ -39,7 +39,7 @@ class Memory:
         self.tools = tools
         self.pins = Pins(tools.state, tools.account)
         self.identity = Identity(tools)
-        self.peers = Peers(tools.state)
+        self.peers = Peers(tools.state, tools.account, self.identity.account_key)
         self.sessions = Sessions(tools.state)
         self.handshakes = Handshakes(tools, self.identity, self.peers)
 

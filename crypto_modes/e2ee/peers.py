@@ -2,10 +2,13 @@
 
 What may live here: learning, pinning, accepting a changed key. What may not: cryptography
 beyond calling ``devices.py``; sessions. The first key seen of an account is pinned; another one
-stops sending until the user accepts it, having compared safety numbers.
+stops sending until the user accepts it, having compared safety numbers. The own account's key is
+never learnt here: it is what ``identity.py`` holds, and a relay that shows another one lies.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,9 +16,9 @@ from crypto_modes import wire
 from crypto_modes.contract import Need, NeedDevices, State
 from crypto_modes.e2ee import devices
 from crypto_modes.e2ee.pqxdh import Party
-from crypto_modes.errors import BadArgument, KeyChanged, KeyRefused
+from crypto_modes.errors import BadArgument, KeyChanged, KeyRefused, UnknownDevice
 
-PEERS = "e2ee_peers"  # account -> account key, 32 bytes || DeviceList, or nothing yet
+PEERS = "e2ee_peers"  # account -> account key, 32 bytes || DeviceList
 OFFERS = "e2ee_offers"  # account -> the same, under a changed key that nobody accepted yet
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -31,12 +34,18 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Peers:
-    """The accounts that one client knows, its own among them."""
+    """The accounts that one client knows, its own among them.
 
-    __slots__ = ("_offers", "_parsed", "_state")
+    ``own_key()`` is the account key of ``account``, its own, as this device holds or was given it
+    in person; None before.
+    """
 
-    def __init__(self, state: State) -> None:
+    __slots__ = ("_account", "_offers", "_own_key", "_parsed", "_state")
+
+    def __init__(self, state: State, account: bytes, own_key: Callable[[], bytes | None]) -> None:
         self._state = state
+        self._account = account
+        self._own_key = own_key
         # Only a memo of decoded rows: an entry counts only while its bytes are the row's.
         self._parsed: dict[bytes, tuple[bytes, Known]] = {}
         # Beside the table, because whoever calls ``learn`` may roll back when it raises.
@@ -45,7 +54,7 @@ class Peers:
     def known(self, account: bytes) -> Known | None:
         """What was verified of ``account``; None before its first list."""
         raw = self._state.get(PEERS, account)
-        if raw is None or len(raw) == 32:
+        if raw is None:
             return None
         memo = self._parsed.get(account)
         if memo is not None and memo[0] == raw:
@@ -60,29 +69,31 @@ class Peers:
         return known
 
     def to_send(self, account: bytes) -> Known:
-        """The same, to encrypt to. Raises ``Need``, or ``KeyChanged`` until that is accepted."""
+        """The same, to encrypt to. Raises ``Need``, or ``KeyChanged`` until that is accepted, or
+        ``UnknownDevice`` for the own account on a device without keys of it.
+        """
         if self._offer(account) is not None:
             raise KeyChanged("the peer's key changed; compare safety numbers, then accept it")
         known = self.known(account)
+        if known is None and account == self._account and self._own_key() is None:
+            raise UnknownDevice("this device has no keys of its account yet; link it first")
         if known is None:
             raise Need(NeedDevices(account))
         return known
 
     def key(self, account: bytes) -> bytes | None:
-        """The pinned account key, 32 bytes."""
+        """The pinned account key, 32 bytes; of the own account, the key that this device holds."""
+        if account == self._account:
+            return self._own_key()
         raw = self._state.get(PEERS, account)
         return None if raw is None else raw[:32]
-
-    def pin(self, account: bytes, key: bytes) -> None:
-        """Pin a key that was learnt in person, before any list."""
-        self._state.put(PEERS, account, key)
 
     def learn(self, frame: wire.Devices) -> list[bytes]:
         """Verify and keep a list; the ids of devices that are gone or have other keys now.
 
         Raises:
             KeyRefused: nothing was published, the list does not verify, or it is older than, or
-                contradicts, the one known.
+                contradicts, the one known; or it is not under the own key, for the own account.
             KeyChanged: it verifies, but under another key than the pinned one. The offer is
                 kept for ``accept``: the one write here that stands beside an error. It takes the
                 place of an earlier one, so who accepts must say which.
@@ -92,6 +103,8 @@ class Peers:
         devices.verify_list(frame.account, frame.key, frame.list)
         row = frame.key + _encode(frame.list)
         pinned = self.key(frame.account)
+        if frame.account == self._account:
+            self._check_own(frame.key, pinned)
         if pinned is not None and pinned != frame.key:
             _check_newer(row, frame.list, self._offer(frame.account))
             self._offers[frame.account] = row
@@ -118,7 +131,18 @@ class Peers:
         row = self._offer(account)
         return None if row is None else row[:32]
 
+    def _check_own(self, shown: bytes, own: bytes | None) -> None:
+        if own is None:
+            raise KeyRefused("this device has no keys of its account yet; link it first")
+        if shown != own:
+            raise KeyRefused(
+                "the relay shows another key for your own account: it was replaced from another"
+                " device, or the relay lies; if you did not replace it, do not trust this relay"
+            )
+
     def _offer(self, account: bytes) -> bytes | None:
+        if account == self._account:
+            return None  # whatever an earlier version kept: nobody offers us our own key
         return self._offers.get(account) or self._state.get(OFFERS, account)
 
     def _withdraw(self, account: bytes) -> None:
@@ -128,7 +152,7 @@ class Peers:
 
 def _check_newer(row: bytes, listed: wire.DeviceList, before: bytes | None) -> None:
     """Hold a list to the one known under the same key. Raises ``KeyRefused``."""
-    if before is None or len(before) == 32 or before[:32] != row[:32]:
+    if before is None or before[:32] != row[:32]:
         return
     version = _decode(before[32:]).version
     if listed.version < version:

@@ -141,6 +141,8 @@ class Receiver:
             return party
         if peers.offered(sender) is not None:
             raise KeyChanged("the peer's key changed; compare safety numbers, then accept it")
+        if sender == self._memory.tools.account and peers.key(sender) is None:
+            raise CannotOpen  # not linked yet: nobody could say which devices are this user's
         asked = (delivery.conversation, delivery.id)
         if asked in self._asked:
             self._asked.discard(asked)
