@@ -15,6 +15,7 @@ from crypto_modes import wire
 from crypto_modes.contract import Need, Stored
 from crypto_modes.errors import LouverError, Unavailable
 from server.bus import Event, Revoked, Signal
+from server.store import Head
 
 if TYPE_CHECKING:
     from server.relay import Relay
@@ -27,7 +28,16 @@ RETRY_SECONDS = 1.0
 class Delivery:
     """The stream to one device. ``sent`` maps a conversation to the last seq handed over."""
 
-    __slots__ = ("_behind", "_complained", "_relay", "_session", "_task", "sent")
+    __slots__ = (
+        "_begun",
+        "_behind",
+        "_complained",
+        "_heads",
+        "_relay",
+        "_session",
+        "_task",
+        "sent",
+    )
 
     def __init__(self, relay: Relay, session: Session) -> None:
         self._relay = relay
@@ -37,21 +47,34 @@ class Delivery:
         self._behind: dict[bytes, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._complained = False
+        self._begun = False
+        self._heads: list[Head] = []
 
-    async def start(self) -> None:
-        """Listen first, then read where the device stands, so that nothing falls between."""
+    async def load(self) -> None:
+        """Listen first, then read where the device stands, so that nothing falls between.
+
+        What the bus says until ``begin`` is only noted: without the cursors every event would
+        look like a gap that starts at the first message. Raises ``StoreUnavailable``.
+        """
         session, store = self._session, self._relay.store
         self._relay.bus.subscribe(session.account, self.event)
-        heads = await store.heads(session.account)
+        self._heads = await store.heads(session.account)
         self.sent = await store.cursors(session.device)
+
+    def begin(self) -> None:
+        """Deliver what waits, then live. Called once, after ``welcome``."""
+        heads, self._heads = self._heads, []
+        self._begun = True
         for head in heads:
-            if head.seq > self.sent.get(head.conversation, 0):
-                self._behind[head.conversation] = head.seq
+            self._note(head.conversation, head.seq)
+        ends = self._behind.items()
+        self._behind = {each: end for each, end in ends if end > self.sent.get(each, 0)}
         if self._behind:
             self._catch_up()
         for head in heads:
             if head.peer_read and self._relay.settings.features.receipts:
-                session.link.send(_receipt(head.conversation, head.peer, head.peer_read))
+                receipt = _receipt(head.conversation, head.peer, head.peer_read)
+                self._session.link.send(receipt)
 
     def stop(self) -> None:
         """Stop listening; a running catch-up ends at its next step."""
@@ -65,7 +88,8 @@ class Delivery:
         if type(event) is Stored:
             self._stored(event)
         elif type(event) is Signal:
-            if event.source != self._session.device:
+            # Before `welcome` nothing else may be sent; who just came asks for what he needs.
+            if self._begun and event.source != self._session.device:
                 self._session.link.send(event.frame)
         elif type(event) is Revoked and event.device in {b"", self._session.device}:
             self._session.end(4503)
@@ -73,6 +97,9 @@ class Delivery:
     def _stored(self, stored: Stored) -> None:
         meta = stored.meta
         conversation, seq = meta.conversation, meta.seq
+        if not self._begun:
+            self._note(conversation, seq)
+            return
         last = self.sent.get(conversation, 0)
         if seq <= last:
             return
@@ -90,8 +117,11 @@ class Delivery:
             self._relay.observer.delivered(meta.mode, meta.time)
         self.sent[conversation] = seq
 
-    def _fall_behind(self, conversation: bytes, seq: int) -> None:
+    def _note(self, conversation: bytes, seq: int) -> None:
         self._behind[conversation] = max(seq, self._behind.get(conversation, 0))
+
+    def _fall_behind(self, conversation: bytes, seq: int) -> None:
+        self._note(conversation, seq)
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -129,6 +159,8 @@ class Delivery:
         except Unavailable as error:
             self._complain(error)
             return False
+        if not page and self.sent.get(conversation, 0) < self._behind[conversation]:
+            return False  # the event was ahead of what this reader sees; look again in a moment
         if len(page) < PAGE and self.sent.get(conversation, 0) >= self._behind[conversation]:
             del self._behind[conversation]
         self._complained = False

@@ -12,6 +12,7 @@ from collections import OrderedDict
 import msgspec
 
 from crypto_modes import wire
+from crypto_modes.contract import ID_SIZE
 from crypto_modes.e2ee import devices
 from crypto_modes.errors import Forbidden, FrameRefused, KeyRefused, UnknownDevice
 from server.store import Account, Store
@@ -34,6 +35,8 @@ class Directory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        # Reads under way, by account; `forget` drops them, for what they bring may be old.
+        self._reading: dict[bytes, set[object]] = {}
 
     def known(self, account: bytes) -> Entry | None:
         """The cached entry, for the hot path; None means: ``await entry(account)``."""
@@ -42,12 +45,9 @@ class Directory:
     async def entry(self, account: bytes) -> Entry:
         """The entry of an account. Raises ``Forbidden`` where there is none."""
         entry = self._entries.get(account)
-        if entry is not None:
-            return entry
-        found = await self._store.account(account)
-        if found is None:
-            raise Forbidden(UNREACHABLE)
-        return await self._remember(found)
+        while entry is None:
+            entry = await self._read(account)
+        return entry
 
     async def peer(self, own: bytes, account: bytes) -> Entry:
         """The entry of a peer that may be reached. Raises ``Forbidden``, in the same words for
@@ -60,15 +60,26 @@ class Directory:
 
     async def look_up(self, own: bytes, frame: wire.GetDevices) -> wire.Devices:
         """Answer a ``devices`` frame by account id or by name."""
-        account = frame.account
         if frame.name is not None:
-            found = await self._store.account_named(frame.name)
-            # A miss costs the same second look as a hit, so that time does not tell them apart.
-            account = found.id if found is not None else bytes(16)
-        elif len(account) != 16:
+            account = await self._named(frame.name)
+        elif len(frame.account) == ID_SIZE:
+            account = frame.account
+        else:
             raise FrameRefused("a lookup needs an account id of 16 bytes, or a name")
         entry = await (self.entry(account) if account == own else self.peer(own, account))
         return public(entry, frame.ref)
+
+    async def _named(self, name: str) -> bytes:
+        """The id behind a name. Raises ``Forbidden``.
+
+        Whether the name exists, blocks or is cached: the same reads, so that the time it takes
+        does not tell them apart.
+        """
+        found = await self._store.account_named(name)
+        account = found.id if found is not None else bytes(ID_SIZE)
+        while await self._read(account) is None:
+            pass
+        return account
 
     async def bundles(self, own: bytes, frame: wire.GetKeys, now: int) -> wire.Keys:
         """Prekey bundles of the devices that are on the account's signed list.
@@ -105,6 +116,7 @@ class Directory:
     def forget(self, account: bytes) -> None:
         """Drop an account from memory; the next look reads the store."""
         self._entries.pop(account, None)
+        self._reading.pop(account, None)
 
     async def _publish_list(self, entry: Entry, frame: wire.Publish) -> Entry:
         account, listed = entry.account, frame.list
@@ -138,10 +150,24 @@ class Directory:
             devices.verify_prekey(entry.account.id, device, certificate.signing, prekey)
         await self._store.put_prekeys(device, prekeys)
 
-    async def _remember(self, account: Account) -> Entry:
-        blocks = frozenset(await self._store.blocks(account.id))
+    async def _read(self, account: bytes) -> Entry | None:
+        """Read an account and keep it; None where it changed meanwhile. Raises ``Forbidden``."""
+        token = object()
+        self._reading.setdefault(account, set()).add(token)
+        found = await self._store.account(account)
+        blocks = await self._store.blocks(account)
+        reads = self._reading.get(account, set())
+        fresh = token in reads
+        reads.discard(token)
+        if not reads:
+            self._reading.pop(account, None)
+        if found is None:
+            raise Forbidden(UNREACHABLE)
+        return self._remember(found, blocks) if fresh else None
+
+    def _remember(self, account: Account, blocks: set[bytes]) -> Entry:
         listed = account.list.certificates if account.list is not None else ()
-        entry = Entry(account, blocks, frozenset(each.device for each in listed))
+        entry = Entry(account, frozenset(blocks), frozenset(each.device for each in listed))
         self._entries[account.id] = entry
         if len(self._entries) > CACHE:
             self._entries.popitem(last=False)

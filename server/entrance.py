@@ -20,6 +20,7 @@ from crypto_modes.errors import (
     Forbidden,
     FrameRefused,
     LimitExceeded,
+    LouverError,
     RateLimited,
     TokenExpired,
     Unauthorized,
@@ -114,11 +115,29 @@ class Entrance:
         session.account, session.name = account.id, account.name
         session.device = frame.device
         session.state = State.OPEN
-        session.link.greeted()
         relay.join(session)
+        try:
+            session.delivery = await self._deliveries(session, frame)
+        except LouverError as error:
+            # Without its cursors a session would be open and silent; the client comes again.
+            session.refuse(frame, error)
+            session.end(_CLOSE.get(type(error), 4004))
+            return
+        if session.state is not State.OPEN:
+            return  # gone, or revoked, meanwhile
+        session.link.greeted()
         session.link.send(self._welcome(session, frame.ref))
-        session.delivery = Delivery(relay, session)
-        await session.delivery.start()
+        session.delivery.begin()
+
+    async def _deliveries(self, session: Session, frame: wire.Hello) -> Delivery:
+        """This device's stream, listening already; the token is looked at once more, because a
+        revocation that came before the listening would not have been heard.
+        """
+        delivery = Delivery(self._relay, session)
+        session.delivery = delivery
+        await delivery.load()
+        await self._authenticate(frame)
+        return delivery
 
     def _slow(self, session: Session) -> None:
         wait = self._relay.rates.login(session.network, time.monotonic())
@@ -143,12 +162,12 @@ class Entrance:
         if account.suspended:
             raise Forbidden("this account is suspended")
         store = self._relay.store
-        devices = await store.devices(account.id)
+        now = _now()
+        devices = [each for each in await store.devices(account.id) if each.expires > now]
         known = any(device.id == frame.device for device in devices)
         if len(devices) >= DEVICES_PER_ACCOUNT and not known:
             raise LimitExceeded(f"an account has at most {DEVICES_PER_ACCOUNT} devices")
         token, digest = self._tokens.new()
-        now = _now()
         expires = now + self._relay.settings.accounts.token_days * DAY
         device = Device(
             id=frame.device, account=account.id, token=digest, created=now, expires=expires
@@ -197,7 +216,12 @@ class Entrance:
         )
 
 
-_CLOSE = {Unauthorized: 4500, TokenExpired: 4500, Forbidden: 4530, LimitExceeded: 4504}
+_CLOSE: dict[type[LouverError], int] = {
+    Unauthorized: 4500,
+    TokenExpired: 4500,
+    Forbidden: 4530,
+    LimitExceeded: 4504,
+}
 
 
 def _now() -> int:

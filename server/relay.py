@@ -142,7 +142,8 @@ class Relay:
                 break
             messages.append(message)
         messages.reverse()
-        more = bool(messages) and messages[0].seq > 1
+        oldest = messages[0].seq if messages else found[0].meta.seq if found else 0
+        more = oldest > 1
         page = wire.Page(
             ref=frame.ref, conversation=frame.conversation, messages=tuple(messages), more=more
         )

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 # Sends on their way to the disk, per connection, before the link is paused.
 WINDOW = 256
+# A client that goes on after so many refusals in a row, each with a time to wait, is closed.
+REFUSALS = 200
+LONGEST_PAUSE = 5.0
 
 
 class State(Enum):
@@ -68,6 +71,8 @@ class Session:
 
     __slots__ = (
         "_paused",
+        "_refusals",
+        "_slowed",
         "_table",
         "_task",
         "_waiting",
@@ -98,6 +103,8 @@ class Session:
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[wire.ClientFrame] | None = None
         self._paused = False
+        self._slowed = False
+        self._refusals = 0
 
     # --- called by the gateway ---
 
@@ -140,13 +147,13 @@ class Session:
         """One more send is on its way to the disk."""
         self.inflight += 1
         if self.inflight == WINDOW:
-            self._pause()
+            self._flow()
 
     def sent(self) -> None:
         """One send was settled."""
         self.inflight -= 1
-        if self.inflight == WINDOW // 2:
-            self._resume()
+        if self._paused:
+            self._flow()
 
     # --- inside ---
 
@@ -161,7 +168,9 @@ class Session:
         else:
             wait = rates.greeting(self.network, now)
         if wait > 0.0:
+            self._slow(wait)
             raise RateLimited("too many frames; slow down", retry_after=wait)
+        self._refusals = 0
         self.relay.observer.frame(type(frame))
         return action(self, frame)
 
@@ -202,8 +211,7 @@ class Session:
                     return frame, pending
         self._waiting = None
         self._task = None
-        if self.inflight < WINDOW:
-            self._resume()
+        self._flow()
         return None
 
     def _queue(self, frame: wire.ClientFrame) -> None:
@@ -211,19 +219,33 @@ class Session:
             return
         if self._waiting is None:
             self._waiting = deque()
-            self._pause()
+            self._flow()
         self._waiting.append(frame)
 
     def _failed(self, frame: wire.ClientFrame, error: Exception) -> None:
         self.relay.observer.fault(type(frame).__name__, error)
         self.refuse(frame, LouverError("the relay failed to handle this frame; it was logged"))
 
-    def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
-            self.link.pause()
+    def _slow(self, wait: float) -> None:
+        """Read no more until the bucket has a token; end those who never wait."""
+        self._refusals += 1
+        if self._refusals > REFUSALS:
+            self.end(4013)
+        elif not self._slowed:
+            self._slowed = True
+            self._flow()
+            asyncio.get_running_loop().call_later(min(wait, LONGEST_PAUSE), self._quicken)
 
-    def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
+    def _quicken(self) -> None:
+        self._slowed = False
+        self._flow()
+
+    def _flow(self) -> None:
+        """Read from the link, or not: the one place that decides."""
+        full = self.inflight >= (WINDOW // 2 if self._paused else WINDOW)
+        stop = self._slowed or self._waiting is not None or full
+        if stop and not self._paused:
+            self.link.pause()
+        elif self._paused and not stop:
             self.link.resume()
+        self._paused = stop

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from crypto_modes import wire
 from crypto_modes.contract import ClientTools, Need
 from crypto_modes.e2ee import MODE as E2EE
-from crypto_modes.errors import KeyServiceUnavailable
+from crypto_modes.errors import KeyServiceUnavailable, StoreUnavailable
+from crypto_modes.policy import conversation_id
 from server import delivery
+from server.store import Head
 from tests.conftest import Running, StartRelay
 from tests.memory_state import MemoryState
 from tests.raw_client import RawClient, Refused
@@ -117,3 +122,73 @@ async def test_a_list_cannot_name_a_device_of_another_account(start_relay: Start
 def with_ref(frame: wire.Publish, client: RawClient) -> wire.Publish:
     """The frame as this client's next request."""
     return wire.Publish(ref=client.ref(), key=frame.key, list=frame.list, prekeys=frame.prekeys)
+
+
+async def test_coming_back_while_the_peer_writes_brings_nothing_twice(relay: Running) -> None:
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    for number in range(150):
+        await alice.send(await alice.draft(bob, str(number)))
+    await bob.hear(150)
+    await bob.policy(alice)
+    await bob.close()
+    writing = asyncio.create_task(_write_until(alice, bob, stop := asyncio.Event()))
+    heard: list[int] = []
+    for _ in range(10):
+        bob = await bob.again(relay.url)
+        heard += [message.seq for message in await bob.hear(5)]
+        await bob.policy(alice)  # answered, so the acks before it were taken
+        heard += [message.seq for message in bob.pushed if isinstance(message, wire.Deliver)]
+        last = max(heard)
+        await bob.send(wire.Ack(conversation=_conversation(alice, bob), seq=last))
+        await bob.policy(alice)
+        await bob.close()
+    stop.set()
+    await writing
+    assert min(heard) == 151
+    assert heard == sorted(heard)
+
+
+async def test_a_revocation_while_saying_hello_is_heard(relay: Running) -> None:
+    alice = await relay.enter("alice")
+    await alice.close()
+    store: Any = relay.app.store
+    cursors = store.cursors
+
+    async def slow(device: bytes) -> dict[bytes, int]:
+        assert await relay.app.revoke("alice", device) == 1
+        found: dict[bytes, int] = await cursors(device)
+        return found
+
+    store.cursors = slow
+    with pytest.raises((Refused, ConnectionClosed)):
+        await alice.again(relay.url)
+    # The relay has closed it; that it is gone shows once the closing handshake is over.
+    async with asyncio.timeout(5):
+        while relay.app.relay.open_sessions:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_session_without_its_cursors_is_not_opened(relay: Running) -> None:
+    alice = await relay.enter("alice")
+    await alice.close()
+    store: Any = relay.app.store
+    heads = store.heads
+
+    async def failing(account: bytes) -> list[Head]:
+        store.heads = heads
+        raise StoreUnavailable("the store does not answer")
+
+    store.heads = failing
+    with pytest.raises(Refused) as caught:
+        await alice.again(relay.url)
+    assert caught.value.error.name == "store_unavailable"
+    assert (await alice.again(relay.url)).welcome is not None
+
+
+async def _write_until(sender: RawClient, peer: RawClient, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await sender.say(peer, "on and on")
+
+
+def _conversation(one: RawClient, other: RawClient) -> bytes:
+    return conversation_id(one.account, other.account)
