@@ -179,7 +179,7 @@ class AtRest:
 
     name = NAME
     strength = 20
-    words = "Stored encrypted; the operator can read under rules"
+    words = "Stored encrypted; the operator can read"
     visibility: Mapping[str, bool] = MappingProxyType(
         {
             "network_tap": False,

@@ -28,7 +28,7 @@ MEASURED = {
 }
 WORDS = {
     "tls": "The operator can read and keeps readable text",
-    "at_rest": "Stored encrypted; the operator can read under rules",
+    "at_rest": "Stored encrypted; the operator can read",
     "e2ee": "Only the two of you can read; a report opens what the reporter chooses",
 }
 

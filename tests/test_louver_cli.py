@@ -89,7 +89,7 @@ async def test_two_terminals_talk_and_outlive_a_restart(
     ):
         words = {
             "tls": "The operator can read and keeps readable text",
-            "at_rest": "the operator can read under rules",
+            "at_rest": "the operator can read",
             "e2ee": "Only the two of you can read",
         }
         assert words[mode] in "".join(await hear(alice, f"mode {mode}"))
