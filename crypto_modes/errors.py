@@ -181,9 +181,16 @@ class ReportRefused(RemoteError):
 
 
 class Unavailable(LouverError):
-    """A service that Louver depends on does not answer; trying again may help."""
+    """A service that Louver depends on does not answer; trying again may help.
+
+    The message goes to clients; ``advice`` is for the operator's own eyes and may name paths.
+    """
 
     temporary = True
+
+    def __init__(self, message: str, *, retry_after: float = 0.0, advice: str = "") -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.advice = advice
 
 
 class KeyServiceUnavailable(Unavailable):

@@ -28,7 +28,7 @@ from crypto_modes.contract import (
     ServerMode,
     ServerTools,
 )
-from crypto_modes.errors import BadConfig, LouverError, StoreUnavailable
+from crypto_modes.errors import BadConfig, KeyServiceUnavailable, LouverError, StoreUnavailable
 from crypto_modes.registry import BUILTIN, GROUP, registry
 from server import logs
 from server.accounts import Passwords, Tokens
@@ -53,6 +53,7 @@ from server.watch import Watch
 
 SECRET_SIZE = 32
 UPKEEP_SECONDS = 60.0
+COMPLAINT_SECONDS = 60.0
 # Clients come back spread over this long after a drain.
 RETURN_SECONDS = (1.0, 5.0)
 # How long a drain waits for the disk; what is not durable then was not acknowledged either.
@@ -87,6 +88,7 @@ class App:
         # Set where going on would be unsafe; `serve` then ends the process.
         self.fatal = asyncio.Event()
         self.draining = False
+        self._quiet_until = 0.0
         self._sources = sources
         self._closing = AsyncExitStack()
         self._upkeep: asyncio.Task[None] | None = None
@@ -113,7 +115,7 @@ class App:
         self.bus = bus = MemoryBus(self._listener_failed)
         await bus.open()
         self._closing.push_async_callback(bus.close)
-        server_modes = self._modes(data)
+        server_modes = await self._modes(data)
         self.relay = Relay(
             settings=settings,
             store=self.store,
@@ -121,7 +123,7 @@ class App:
             registry=self.known,
             modes=server_modes,
             supply=self._supply,
-            credentials=self._credentials(data),
+            credentials=await self._credentials(data),
             observer=self.watch,
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
         )
@@ -230,9 +232,10 @@ class App:
             return None
         return server_context(Path(listen.certificate), Path(listen.key), tls12=listen.tls12)
 
-    def _modes(self, data: Path) -> dict[str, ServerMode]:
+    async def _modes(self, data: Path) -> dict[str, ServerMode]:
         path = self.settings.keys.path
-        keyring = FileKeyring(Path(path) if path else data / "kek")
+        make = not await self.store.has_data_keys()
+        keyring = FileKeyring(Path(path) if path else data / "kek", make=make)
         self._closing.push_async_callback(keyring.close)
         self.data_keys = DataKeyCache(self.store, keyring, now=now_ms, monotonic=_monotonic_ms)
         self._closing.push_async_callback(self.data_keys.close)
@@ -245,10 +248,12 @@ class App:
         )
         return {name: mode.server(tools) for name, mode in self.known.items()}
 
-    def _credentials(self, data: Path) -> Credentials:
+    async def _credentials(self, data: Path) -> Credentials:
         passwords = Passwords()
         self._closing.callback(passwords.close)
-        pepper = secret_file(data / "pepper", SECRET_SIZE)
+        # With another pepper every token of every device would be a wrong one.
+        make = not await self.store.has_devices()
+        pepper = secret_file(data / "pepper", SECRET_SIZE, make=make)
         return Credentials(passwords, Tokens(pepper), jwks_from(self.settings.accounts))
 
     def _handler(self) -> Callable[[Link], Handler]:
@@ -260,9 +265,19 @@ class App:
         if isinstance(what, NeedFrankingKey):
             await self.franking_keys.supply(what)
         elif isinstance(what, NeedDataKey | NeedWrappedKey):
-            await self.data_keys.supply(what)
+            try:
+                await self.data_keys.supply(what)
+            except KeyServiceUnavailable as error:
+                self._complain_of_keys(error)
+                raise
         else:
             raise LouverError("a mode asked the relay for something that only a client has")
+
+    def _complain_of_keys(self, error: KeyServiceUnavailable) -> None:
+        """One line a minute: everybody who waits for a key asks again every second."""
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + COMPLAINT_SECONDS
+            self.watch.fault("key", error)
 
     async def _keep_up(self) -> None:
         """Once a minute: successors of ending data keys, and the end of old franking keys."""

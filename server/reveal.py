@@ -33,6 +33,7 @@ from crypto_modes.errors import (
     CannotOpen,
     CannotRead,
     FrameRefused,
+    KeyServiceUnavailable,
     LouverError,
     ReportRefused,
 )
@@ -50,7 +51,7 @@ NEEDS_LIMIT = 4
 REPORT_LIMIT = 128 * 1024
 
 # What makes one message unreadable; anything else, such as a dead disk, ends the command.
-_UNREADABLE = (CannotRead, CannotOpen, FrameRefused, ReportRefused)
+_UNREADABLE = (CannotRead, CannotOpen, FrameRefused, ReportRefused, KeyServiceUnavailable)
 
 
 class Revealed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -141,7 +142,7 @@ class Archive:
         try:
             shown |= _shown(stored, await self._plaintext(stored, Evidence()))
         except _UNREADABLE as error:
-            shown = {"readable": False, "reason": str(error)}
+            shown = {"readable": False, "reason": _reason(error)}
         return Revealed(
             conversation=meta.conversation,
             seq=meta.seq,
@@ -167,7 +168,7 @@ class Archive:
             content = await self._plaintext(stored, evidence)
             _check_claim(stored, report, content)
         except _UNREADABLE as error:
-            return Verdict(verified=False, reason=str(error), **place)
+            return Verdict(verified=False, reason=_reason(error), **place)
         return Verdict(verified=True, sender=stored.meta.sender, **place, **_shown(stored, content))
 
     async def _find(self, report: Report) -> Stored:
@@ -210,10 +211,8 @@ async def archive(settings: Settings, modes: Mapping[str, Mode]) -> AsyncIterato
         store = ReadOnlySqliteStore(data)
         await store.open()
         closing.push_async_callback(store.close)
-        if not kek.is_file():
-            # Opening the keyring would make a new key, and hide that the old one is lost.
-            raise BadConfig(f"the key file {kek} is missing; restore it from its backup")
-        keyring = FileKeyring(kek)
+        # Never made here: a new key would hide that the old one is lost.
+        keyring = FileKeyring(kek, make=False)
         closing.push_async_callback(keyring.close)
         data_keys = DataKeyCache(store, keyring, now=_now_ms, monotonic=_monotonic_ms)
         closing.push_async_callback(data_keys.close)
@@ -255,6 +254,12 @@ def _lines(reports: Path | None) -> list[bytes] | None:
         return reports.read_bytes().splitlines()
     except OSError as error:
         raise BadConfig(f"cannot read {reports}: {error.strerror}") from None
+
+
+def _reason(error: LouverError) -> str:
+    """Whoever runs this command is the operator, so the cure comes with it."""
+    advice = error.advice if isinstance(error, KeyServiceUnavailable) else ""
+    return advice or str(error)
 
 
 def _shown(stored: Stored, content: bytes) -> dict[str, Any]:

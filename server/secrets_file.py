@@ -20,13 +20,21 @@ _TOKEN_LIMIT = 256
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def secret_file(path: Path, size: int) -> bytes:
+def secret_file(path: Path, size: int, *, make: bool = True) -> bytes:
     """The ``size`` secret bytes of ``path``; made from ``os.urandom`` where it does not exist.
+
+    ``make`` is false once something stored depends on the secret: a lost file, or a disk that is
+    not mounted, must then be told and not be papered over with a new secret.
 
     Raises:
         BadConfig: others may read the file, it is no regular file of this user, it has another
-            size, or it can be neither read nor made.
+            size, it can be neither read nor made, or it is missing and may not be made.
     """
+    if not make and not os.path.lexists(path):
+        raise BadConfig(
+            f"the secret file {path} is missing, and what is stored depends on it: restore it"
+            " from its backup"
+        )
     content = _read_or_make(path, lambda: os.urandom(size), size)
     if len(content) != size:
         raise BadConfig(

@@ -81,8 +81,10 @@ class Watch:
 
     def fault(self, where: str, error: Exception) -> None:
         """Something went wrong that an operator should look at."""
-        problem = {"problem": error} if isinstance(error, Unavailable) else {}
-        logs.logger().error(f"{where} failed", exc_info=error, **problem)
+        told: dict[str, object] = {}
+        if isinstance(error, Unavailable):
+            told = {"problem": error, "advice": error.advice or None}
+        logs.logger().error(f"{where} failed", exc_info=error, **told)
 
     def changed(self, event: str, **fields: object) -> None:
         """Something an operator did, or a state the relay entered."""

@@ -327,6 +327,13 @@ class DataKeyContract:
         assert await store.data_key(b"another-dek-id-0") is None
 
     @pytest.mark.asyncio
+    async def test_the_first_data_key_is_known_of(self, place: Place) -> None:
+        store = await place.open()
+        assert not await store.has_data_keys()
+        await store.put_data_key(data_key())
+        assert await store.has_data_keys()
+
+    @pytest.mark.asyncio
     async def test_the_newest_data_key_is_that_of_the_highest_epoch(self, place: Place) -> None:
         store = await place.open()
         old, new = data_key(epoch=9), data_key(b"n" * 16, epoch=10)

@@ -90,7 +90,9 @@ class AccountContract:
     @pytest.mark.asyncio
     async def test_a_device_is_bound_and_its_token_replaced(self, place: Place) -> None:
         store = await place.open()
+        assert not await store.has_devices()
         await populate(store)
+        assert await store.has_devices()
         renewed = device(token=b"u" * 32)
         await store.bind_device(renewed)
         assert await store.device(PHONE) == renewed

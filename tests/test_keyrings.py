@@ -42,7 +42,7 @@ def context(**changes: object) -> bytes:
 
 @pytest.mark.asyncio
 async def test_a_wrapped_key_comes_back(tmp_path: Path) -> None:
-    keyring = FileKeyring(tmp_path / "kek")
+    keyring = FileKeyring(tmp_path / "kek", make=True)
     key, wrapped = await keyring.generate(context())
     assert len(key) == 32
     assert len(wrapped) == WRAPPED_SIZE
@@ -53,10 +53,10 @@ async def test_a_wrapped_key_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_the_key_survives_a_restart(tmp_path: Path) -> None:
-    key, wrapped = await FileKeyring(tmp_path / "kek").generate(context())
-    assert await FileKeyring(tmp_path / "kek").unwrap(wrapped, context()) == key
+    key, wrapped = await FileKeyring(tmp_path / "kek", make=True).generate(context())
+    assert await FileKeyring(tmp_path / "kek", make=True).unwrap(wrapped, context()) == key
     with pytest.raises(CannotOpen):
-        await FileKeyring(tmp_path / "another kek").unwrap(wrapped, context())
+        await FileKeyring(tmp_path / "another kek", make=True).unwrap(wrapped, context())
 
 
 @pytest.mark.attack(3)
@@ -75,7 +75,7 @@ async def test_the_key_survives_a_restart(tmp_path: Path) -> None:
 async def test_a_key_wrapped_for_one_place_opens_no_other(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    keyring = FileKeyring(tmp_path / "kek")
+    keyring = FileKeyring(tmp_path / "kek", make=True)
     _, wrapped = await keyring.generate(context())
     with pytest.raises(CannotOpen):
         await keyring.unwrap(wrapped, context(**changes))
@@ -84,7 +84,7 @@ async def test_a_key_wrapped_for_one_place_opens_no_other(
 @pytest.mark.attack(24)
 @pytest.mark.asyncio
 async def test_no_byte_of_a_wrapped_key_can_be_changed(tmp_path: Path) -> None:
-    keyring = FileKeyring(tmp_path / "kek")
+    keyring = FileKeyring(tmp_path / "kek", make=True)
     _, wrapped = await keyring.generate(context())
     for place in range(len(wrapped)):
         altered = bytearray(wrapped)
@@ -98,21 +98,21 @@ async def test_no_byte_of_a_wrapped_key_can_be_changed(tmp_path: Path) -> None:
 
 def test_the_key_file_is_private_and_of_one_size(tmp_path: Path) -> None:
     path = tmp_path / "kek"
-    FileKeyring(path)
+    FileKeyring(path, make=True)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.stat().st_size == 32
     path.chmod(0o640)
     with pytest.raises(BadConfig, match="chmod 600"):
-        FileKeyring(path)
+        FileKeyring(path, make=True)
     path.chmod(0o600)
     path.write_bytes(os.urandom(31))
     with pytest.raises(BadConfig, match="31 bytes instead of 32"):
-        FileKeyring(path)
+        FileKeyring(path, make=True)
 
 
 @pytest.mark.asyncio
 async def test_a_closed_keyring_opens_nothing(tmp_path: Path) -> None:
-    keyring = FileKeyring(tmp_path / "kek")
+    keyring = FileKeyring(tmp_path / "kek", make=True)
     _, wrapped = await keyring.generate(context())
     await keyring.close()
     with pytest.raises(KeyServiceUnavailable):

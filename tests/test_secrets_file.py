@@ -28,6 +28,15 @@ def test_the_same_secret_is_read_again_and_no_draft_remains(tmp_path: Path) -> N
     assert [entry.name for entry in tmp_path.iterdir()] == ["pepper"]
 
 
+def test_a_lost_secret_is_told_and_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "volume" / "pepper"
+    with pytest.raises(BadConfig, match=r"volume/pepper is missing.*restore it from its backup"):
+        secret_file(path, 32, make=False)
+    assert not path.parent.exists()
+    made = secret_file(path, 32)
+    assert secret_file(path, 32, make=False) == made
+
+
 def test_a_generous_umask_does_not_widen_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

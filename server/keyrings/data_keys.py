@@ -76,6 +76,14 @@ class _Entry:
     records: int = 0
 
 
+def _wrong_key() -> KeyServiceUnavailable:
+    return KeyServiceUnavailable(
+        "the relay cannot open this conversation's keys now; wait until its operator has helped",
+        advice="the key file does not open the stored keys: restore the one they were made with,"
+        " and keys.db, from their backups",
+    )
+
+
 def _used(stored: WrappedKey, records: int, now: int) -> float:
     """How much of a key's epoch is over; 1.0 ends it. ``now`` is wall time."""
     return max((now - stored.created) / EPOCH_TIME, records / EPOCH_RECORDS)
@@ -146,9 +154,10 @@ class DataKeyCache:
         """Fetch or make the key that ``need`` names. All who need one key wait for one flight.
 
         Raises:
-            KeyServiceUnavailable: the provider is unreachable, and for longer than a loan lasts.
+            KeyServiceUnavailable: the provider is unreachable, and for longer than a loan lasts;
+                or it does not open the stored key, and may once the right one is put back.
             StoreUnavailable: the key could not be read, or not be made durable.
-            CannotOpen: the key was shredded, or does not unwrap.
+            CannotOpen: the key was shredded: it is not stored any more.
         """
         if isinstance(need, NeedWrappedKey):
             await self._fly(need, self._lookup(need))
@@ -250,7 +259,9 @@ class DataKeyCache:
                 raise
         except CannotOpen:
             self._forget(stored.dek_id)
-            raise
+            # Not `CannotOpen`: that would skip the message for good, and it is readable again as
+            # soon as the right key-encryption key is back.
+            raise _wrong_key() from None
         else:
             self._install(stored, key, generation, need)
 

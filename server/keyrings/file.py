@@ -35,9 +35,11 @@ class FileKeyring:
 
     __slots__ = ("_kek",)
 
-    def __init__(self, path: Path) -> None:
-        """Read ``path``, or make it where it does not exist. Raises ``BadConfig``."""
-        self._kek: bytes | None = secret_file(path, KEY_SIZE)
+    def __init__(self, path: Path, *, make: bool) -> None:
+        """Read ``path``. Where it does not exist it is made if ``make`` says so, that is, while
+        no key is wrapped with it; a new one would open none of those. Raises ``BadConfig``.
+        """
+        self._kek: bytes | None = secret_file(path, KEY_SIZE, make=make)
 
     async def generate(self, context: bytes) -> tuple[bytes, bytes]:
         key = os.urandom(KEY_SIZE)

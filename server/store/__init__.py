@@ -137,6 +137,9 @@ class Store(Protocol):
         Raises ``Forbidden`` where the id belongs to another account."""
 
     async def device(self, id: bytes) -> Device | None: ...
+    async def has_devices(self) -> bool:
+        """Whether any token was ever given and not taken: then the pepper must not change."""
+
     async def devices(self, account: bytes) -> list[Device]: ...
     async def remove_device(self, id: bytes) -> None:
         """Forget the device, its token, its cursors and its prekeys."""
@@ -168,6 +171,9 @@ class Store(Protocol):
     # data keys, in a database file of their own with a backup of its own
     async def put_data_key(self, key: WrappedKey) -> None:
         """Returns once durable."""
+
+    async def has_data_keys(self) -> bool:
+        """Whether any key is stored: then the key that wraps them must not change."""
 
     async def data_key(self, dek_id: bytes) -> WrappedKey | None: ...
     async def newest_data_key(self, conversation: bytes, sender: bytes) -> WrappedKey | None: ...

@@ -159,6 +159,9 @@ class SqliteStore:
     async def device(self, id: bytes) -> Device | None:
         return await self._read(accounts.device_by_id, id)
 
+    async def has_devices(self) -> bool:
+        return await self._read(accounts.has_devices)
+
     async def devices(self, account: bytes) -> list[Device]:
         return await self._read(accounts.devices_of, account)
 
@@ -201,6 +204,9 @@ class SqliteStore:
 
     async def put_data_key(self, key: WrappedKey) -> None:
         await self._key_writer.run(lambda db: keys.put(db, key))
+
+    async def has_data_keys(self) -> bool:
+        return await self._key_readers.run(keys.exist)
 
     async def data_key(self, dek_id: bytes) -> WrappedKey | None:
         return await self._key_readers.run(lambda db: keys.by_id(db, dek_id))

@@ -100,6 +100,11 @@ def device_by_id(db: apsw.Connection, id: bytes) -> Device | None:
     return found
 
 
+def has_devices(db: apsw.Connection) -> bool:
+    """Whether any device is stored, of any account."""
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM device)").get)
+
+
 def devices_of(db: apsw.Connection, account: bytes) -> list[Device]:
     """The devices of an account, oldest first."""
     rows = db.execute(f"{_DEVICE} WHERE account = ? ORDER BY created, id", (account,))

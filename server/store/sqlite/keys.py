@@ -35,6 +35,11 @@ def put(db: apsw.Connection, key: WrappedKey) -> None:
     )
 
 
+def exist(db: apsw.Connection) -> bool:
+    """Whether any key is stored."""
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM data_key)").get)
+
+
 def by_id(db: apsw.Connection, dek_id: bytes) -> WrappedKey | None:
     """The data key with this id."""
     found: WrappedKey | None = one(db, f"{_SELECT} WHERE id = ?", (dek_id,), _key)
