@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import entry_points
 from typing import cast
 
@@ -18,10 +19,12 @@ from client.connection import Protocol, check_url
 from client.credentials import Credentials
 from client.entrance import Dial
 from client.incoming import Incoming
+from client.keys import OwnKeys
 from client.keystore import Keystore
 from client.memory import Memory
 from client.messages import ChatState, Event, Message, Sent, StateChange
 from client.outgoing import Outgoing
+from client.proposals import Proposals
 from client.session import Session
 from client.trust import Trust
 from crypto_modes import policy, registry, wire
@@ -48,6 +51,8 @@ class Chat:
         self._outgoing = Outgoing(
             self._memory, self._session, self._trust, self._emit, self._incoming.settled
         )
+        self._keys = OwnKeys(self._session, self._trust)
+        self._proposals = Proposals(self._session, self._trust, self._keys)
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
         self.unlinked: KeyRefused | None = None
         self._began = self._closing = False
@@ -186,7 +191,7 @@ class Chat:
 
         A stronger mode is in force at once, a weaker one when the peer proposes the same.
         """
-        return await self._trust.propose(await self._trust.account(peer), dict(modes))
+        return await self._proposals.propose(await self._trust.account(peer), dict(modes))
 
     def safety_number(self, peer: bytes | str) -> str:
         """60 digits to compare with the peer over another way; ``await devices(peer)`` first.
@@ -229,7 +234,7 @@ class Chat:
         # Keys for every mode of this relay, also those that no default calls for yet: either user
         # may raise a conversation while the other is away.
         try:
-            await self._trust.publish(self.welcome.words, replace=replace_key)
+            await self._keys.publish(self.welcome.words, replace=replace_key)
         except KeyRefused as error:
             self.unlinked = error
 
@@ -255,7 +260,7 @@ class Chat:
             self._incoming.begin(welcome.account)
             self._outgoing.begin(welcome.account, welcome.device)
         elif self.unlinked is None:
-            self._spawn(self._trust.publish(welcome.words))
+            self._spawn(partial(self._keys.publish, welcome.words))
         self._incoming.reopened()
         self._outgoing.reopened()
 
@@ -272,7 +277,7 @@ class Chat:
                 if not self._outgoing.refused(frame):
                     self._emit(frame)
             case wire.Devices() | wire.Policy():
-                self._spawn(self._pushed(frame))
+                self._spawn(partial(self._pushed, frame))
             case wire.Notice() | wire.Receipt() | wire.Typing() | wire.Presence():
                 self._emit(frame)
 
@@ -291,24 +296,27 @@ class Chat:
 
     # --- inside ---
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
         """Work that nobody waits for; what goes wrong becomes an event."""
         task = asyncio.get_running_loop().create_task(self._quietly(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _quietly(self, work: Coroutine[None, None, None]) -> None:
+    async def _quietly(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except LouverError as error:
             if self.state is not ChatState.CLOSED:
                 self._emit(wire.error_frame(0, error))
 
     async def _pushed(self, frame: wire.Devices | wire.Policy) -> None:
-        await self._trust.pushed(frame)
-        if isinstance(frame, wire.Policy):
-            self._emit(frame)
-            await self._trust.publish(set(frame.modes.values()))
+        if isinstance(frame, wire.Devices):
+            await self._trust.pushed(frame)
+            return
+        event = await self._proposals.shown(frame)
+        if event is not None:
+            self._emit(event)
+            await self._keys.publish(set(frame.modes.values()))
 
     def _emit(self, event: Event) -> None:
         for queue, arrived in self._events:

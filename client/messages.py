@@ -97,6 +97,16 @@ class OwnKeyRefusal(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Proposal(msgspec.Struct, frozen=True):
+    """The account ``by`` has proposed other modes, and really signed that; they are not in force.
+
+    To agree is to ``propose`` the same. What is in force comes as the ``wire.Policy`` itself.
+    """
+
+    by: bytes
+    policy: wire.Policy
+
+
 class Unreadable(msgspec.Struct, frozen=True):
     """A message that cannot be opened; it was dropped, and no receipt was sent."""
 
@@ -132,6 +142,7 @@ Event = (
     | KeyChange
     | KeyRefusal
     | OwnKeyRefusal
+    | Proposal
     | Unreadable
     | NotSent
     | StateChange

@@ -25,6 +25,7 @@ from client.messages import (
     KeyRefusal,
     Message,
     OwnKeyRefusal,
+    Proposal,
     StateChange,
     Unreadable,
 )
@@ -260,6 +261,8 @@ class Talk:
                 return f"! YOUR OWN KEY: {reason}"
             case Unreadable(_, _, sender, reason) if sender == self._peer:
                 return f"! a message from {self._name} was dropped: {wording.plain(reason)}"
+            case Proposal(by, policy) if self._peer in (policy.first, policy.second):
+                return self._proposal_words(by, policy)
             case wire.Policy() if self._peer in (event.first, event.second):
                 return self._policy_words(event)
             case wire.Notice():
@@ -270,13 +273,16 @@ class Talk:
 
     def _policy_words(self, policy: wire.Policy) -> str:
         mode = policy.modes["text"]
+        if mode == self._mode:
+            return ""
+        self._mode = mode
         words = wording.plain(self._chat.words(mode))
-        if policy.state == "prepared":
-            return f"* {self._name} proposes mode {mode}: {words}"
-        if policy.state == "in_force" and mode != self._mode:
-            self._mode = mode
-            return f"* this conversation is now in mode {mode}: {words}"
-        return ""
+        return f"* this conversation is now in mode {mode}: {words}"
+
+    def _proposal_words(self, by: bytes, policy: wire.Policy) -> str:
+        mode = policy.modes["text"]
+        who = f"{self._name} proposes" if by == self._peer else "you have proposed"
+        return f"* {who} mode {mode}: {wording.plain(self._chat.words(mode))}"
 
 
 async def talk(chat: Chat, name: str, screen: Screen | None = None) -> None:

@@ -2,7 +2,8 @@
 
 What may live here: calling a mode and fetching, once, what it says it needs; every answer is
 verified by the mode or the pins before it is believed. What may not: messages' order and
-storage (``outgoing``, ``incoming``).
+storage (``outgoing``, ``incoming``), making proposals (``proposals``), publishing own keys
+(``keys``).
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar, runtime_checkable
-
-import msgspec
 
 from client.memory import Memory
 from client.messages import Event, KeyChange, KeyRefusal, OwnKeyRefusal
@@ -44,7 +42,6 @@ from crypto_modes.pins import Pins
 # A mode may need a device list, bundles and some epochs of policy in turn; one that still lacks
 # something after this many answers is being led on by the relay.
 MOST_NEEDS = 64
-_FRAME_ROOM = 8 * 1024  # for names, brackets and quotes
 
 T = TypeVar("T")
 
@@ -57,13 +54,6 @@ class Verifying(Protocol):
     def safety_number(self, peer: bytes) -> str: ...
     def accept_key(self, peer: bytes, number: str) -> None: ...
     def pinned_key(self, peer: bytes) -> bytes | None: ...
-
-
-@runtime_checkable
-class Signing(Verifying, Protocol):
-    """A mode that also holds the account key of this user."""
-
-    def sign(self, record: bytes) -> bytes: ...
 
 
 class Trust:
@@ -80,13 +70,13 @@ class Trust:
         self._session = session
         self._modes = modes
         self._emit = emit
-        self._account = b""
+        self.account_id = b""
         self._clients: dict[str, ClientMode] = {}
         self._under_way: dict[Want, asyncio.Task[None]] = {}
 
     def begin(self, account: bytes, device: bytes) -> None:
         """Make the modes' ends. Called once; a mode may write its first state here."""
-        self._account = account
+        self.account_id = account
         tools = ClientTools(
             account=account, device=device, state=self._memory.store, random=os.urandom, now=now_ms
         )
@@ -109,6 +99,12 @@ class Trust:
             if isinstance(client, Verifying):
                 return client
         raise NotInThisMode("no mode with keys of its own is installed here")
+
+    def all_verifying(self) -> dict[str, Verifying]:
+        """The modes that know the users' keys, by name."""
+        return {
+            name: client for name, client in self._clients.items() if isinstance(client, Verifying)
+        }
 
     def words(self, mode: str) -> str:
         """Who can read in ``mode``. Our own words, where we know the mode: a relay may lie."""
@@ -219,29 +215,30 @@ class Trust:
         try:
             changed = await self.resolve(supply, answering=answering)
         except KeyRefused as error:
-            own = account == self._account
+            own = account == self.account_id
             self._emit(OwnKeyRefusal(str(error)) if own else KeyRefusal(account, str(error)))
             raise
         if changed is not None:
             self._emit(self.key_change(account))
             raise changed
 
-    async def pushed(self, frame: wire.Devices | wire.Policy) -> None:
-        """Take a list or a policy that was sent unasked; what does not verify becomes an event."""
-        if isinstance(frame, wire.Policy):
-            await self.believe(frame)
-        elif frame.list is not None:
+    async def pushed(self, frame: wire.Devices) -> None:
+        """Take a list that was sent unasked; one that does not verify becomes an event."""
+        if frame.list is not None:
             await self._supply(frame, frame.account)
 
-    async def believe(self, offered: wire.Policy, *, answering: Want | None = None) -> None:
-        """Pin a policy, if it may follow what is pinned. Raises ``BelowFloor`` and others."""
-        await self.resolve(
-            lambda: self.pins.record(offered, self._keys(offered)), answering=answering
+    async def believe(self, offered: wire.Policy, *, answering: Want | None = None) -> bool:
+        """Pin a policy, if it may follow what is pinned; whether it is the newest then.
+
+        Raises ``BelowFloor`` and others.
+        """
+        return await self.resolve(
+            lambda: self.pins.record(offered, self.keys(offered)), answering=answering
         )
 
     async def policy(self, peer: bytes, *, fresh: bool = False) -> wire.Policy:
         """The policy in force with ``peer``; asked for again where ``fresh``."""
-        conversation = policy.conversation_id(self._account, peer)
+        conversation = policy.conversation_id(self.account_id, peer)
         current = self.pins.current(conversation)
         if fresh or current is None:
             await self.satisfy(NeedPolicy(conversation, peer, 0))
@@ -250,85 +247,7 @@ class Trust:
             raise _unanswered(NeedPolicy(conversation, peer, 0))
         return current
 
-    async def propose(self, peer: bytes, modes: wire.Modes) -> wire.Policy:
-        """Sign and propose the next epoch; the policy as the relay then shows it."""
-        current = await self.policy(peer, fresh=True)
-        signing = self.verifying()
-        if not isinstance(signing, Signing):
-            raise NotInThisMode("no mode with an account key to sign with is installed here")
-        await self._publish(signing)
-        keys = {}
-        for account in (current.first, current.second):
-            keys[account] = (await self.look_up(account)).key
-        candidate = policy.successor(current, modes, now_ms(), keys)
-        candidate = await self._joined(peer, candidate)
-        request = wire.SetPolicy(
-            ref=0,
-            peer=peer,
-            epoch=candidate.epoch,
-            modes=modes,
-            created=candidate.created,
-            signature=signing.sign(policy.record(candidate)),
-        )
-        answer = await self._session.ask(request, wire.Policy)
-        await self.believe(answer)
-        return answer
-
-    async def _joined(self, peer: bytes, candidate: wire.Policy) -> wire.Policy:
-        """``candidate``, or the same change as the peer has proposed it, if it has: only two
-        signatures under one record, its time included, lower a mode. The time is all that is
-        taken from the relay.
-        """
-        request = wire.SetPolicy(ref=0, peer=peer, epoch=candidate.epoch)
-        try:
-            pending = await self._session.ask(request, wire.Policy)
-        except ModeMismatch:
-            return candidate
-        if pending.state != "prepared" or pending.modes != candidate.modes:
-            return candidate
-        return msgspec.structs.replace(candidate, created=pending.created)
-
-    # --- own keys ---
-
-    async def publish(self, modes: Collection[str], *, replace: bool = False) -> None:
-        """Publish this device's keys, and refill them, where one of ``modes`` calls for it.
-
-        ``replace`` puts a new account key in the place of one that other devices hold. Raises
-        ``KeyRefused`` where there is one, otherwise: this device has to be linked first.
-        """
-        for name, client in self._clients.items():
-            if isinstance(client, Verifying) and (name in modes or self._published(client)):
-                await self._publish(client, replace=replace)
-
-    def _published(self, client: Verifying) -> bool:
-        return client.pinned_key(self._account) is not None
-
-    async def _publish(self, client: Verifying, *, replace: bool = False) -> None:
-        above = 0
-        if not self._published(client):
-            above = await self._version_to_replace(replace=replace)
-        left: wire.Published | None = None
-        # First everything, then what the relay's answer says is lacking; then it lacks nothing.
-        for _ in range(3):
-            frames = await self.resolve(partial(client.publication, left, above))
-            for frame in (part for whole in frames for part in fitting(whole)):
-                said = msgspec.structs.replace(frame, replace=replace and bool(frame.key))
-                left = await self._session.ask(said, wire.Published)
-            if not frames:
-                return
-
-    async def _version_to_replace(self, *, replace: bool) -> int:
-        """The version of the list that is in our place. Looked up before keys are made: a key
-        that nobody knows must not be kept as ours. Raises ``KeyRefused``.
-        """
-        request = wire.GetDevices(ref=0, account=self._account)
-        found = await self._session.ask(request, wire.Devices)
-        if found.key and not replace:
-            raise KeyRefused(
-                "the keys of this account are on another device: link this one from there, or"
-                " replace them, of which everybody you write with will be warned"
-            )
-        return found.list.version if found.list is not None else 0
+    # --- keys ---
 
     def safety_number(self, peer: bytes) -> str:
         """60 digits. Raises ``NotInThisMode`` where a side has no keys that are known here."""
@@ -351,7 +270,7 @@ class Trust:
         except NotInThisMode:
             return KeyChange(peer)
 
-    def _keys(self, offered: wire.Policy) -> dict[bytes, bytes]:
+    def keys(self, offered: wire.Policy) -> dict[bytes, bytes]:
         """The account keys of both parties that this client itself verified."""
         try:
             pinned_key = self.verifying().pinned_key
@@ -359,15 +278,6 @@ class Trust:
             return {}
         pairs = ((account, pinned_key(account)) for account in (offered.first, offered.second))
         return {account: key for account, key in pairs if key is not None}
-
-
-def fitting(frame: wire.Publish) -> list[wire.Publish]:
-    """``frame`` in parts that fit the frame limit, also in JSON, which takes a third more."""
-    if wire.size_of(frame) * 4 // 3 < wire.FRAME_LIMIT - _FRAME_ROOM or len(frame.prekeys) < 2:
-        return [frame]
-    middle = len(frame.prekeys) // 2
-    head = msgspec.structs.replace(frame, prekeys=frame.prekeys[:middle])
-    return [*fitting(head), *fitting(wire.Publish(ref=0, prekeys=frame.prekeys[middle:]))]
 
 
 def _unanswered(want: Want) -> LouverError:

@@ -59,10 +59,7 @@ class Pins:
             ModeMismatch: it contradicts what is pinned, or names a mode nobody registered.
             KeyRefused: a signature, or an account key in it, is wrong.
         """
-        if self._account not in (offered.first, offered.second):
-            raise ModeMismatch("this policy is of other people's conversation")
-        if offered.conversation != policy.conversation_id(offered.first, offered.second):
-            raise ModeMismatch("this policy is not of the conversation of its two accounts")
+        self._check_parties(offered)
         if offered.state != "in_force":
             return False
         span = self._span(offered.conversation)
@@ -75,6 +72,31 @@ class Pins:
         elif policy.digest(offered) != self._digest(offered.conversation, offered.epoch):
             raise ModeMismatch(f"the relay shows two different policies of epoch {offered.epoch}")
         return span is None or offered.epoch >= span[1]
+
+    def proposer(self, offered: wire.Policy, keys: Mapping[bytes, bytes]) -> bytes:
+        """Who proposed this next epoch: the account whose signature it carries, verified.
+
+        Nothing is pinned. ``keys`` as for ``record``. Raises ``Need``; ``ModeMismatch`` where it
+        does not follow the newest pinned policy; ``KeyRefused`` where nobody signed it whose key
+        this client knows.
+        """
+        self._check_parties(offered)
+        current = self.current(offered.conversation)
+        if current is None or offered.epoch > current.epoch + 1:
+            missing = 0 if current is None else offered.epoch - 1
+            raise Need(NeedPolicy(offered.conversation, self._peer(offered), missing))
+        self._check_keys(offered, keys)
+        policy.check_link(current, offered, self._strengths)
+        signers = [
+            account
+            for account, mark in zip(
+                (offered.first, offered.second), offered.signatures, strict=True
+            )
+            if mark and account in keys
+        ]
+        if len(signers) != 1:  # two would be in force
+            raise KeyRefused("a proposal has one signature, under a key that is known here")
+        return signers[0]
 
     def digest(self, conversation: bytes, epoch: int, peer: bytes) -> bytes:
         """``H(P)`` of a pinned epoch, 32 bytes. Raises ``Need`` with a ``NeedPolicy``."""
@@ -134,14 +156,7 @@ class Pins:
                 "this device has no keys of its account, so it cannot tell whether its user agreed"
                 " to a weaker mode; link it first"
             )
-        for account, key, signature in zip(
-            (offered.first, offered.second), offered.keys, offered.signatures, strict=True
-        ):
-            if signature and account not in (*keys, self._account):
-                raise Need(NeedDevices(account))
-            # A relay may write any key into a policy; only a verified one can consent.
-            if key and account in keys and keys[account] != key:
-                raise KeyRefused("this policy names another account key than the verified one")
+        self._check_keys(offered, keys)
         self._check_link(older, offered)
         self._put(offered, span[0], offered.epoch)
 
@@ -151,10 +166,28 @@ class Pins:
         self._check_link(offered, self._policy(offered.conversation, span[0]))
         self._put(offered, offered.epoch, span[1])
 
+    def _check_parties(self, offered: wire.Policy) -> None:
+        if self._account not in (offered.first, offered.second):
+            raise ModeMismatch("this policy is of other people's conversation")
+        if offered.conversation != policy.conversation_id(offered.first, offered.second):
+            raise ModeMismatch("this policy is not of the conversation of its two accounts")
+
+    def _check_keys(self, offered: wire.Policy, keys: Mapping[bytes, bytes]) -> None:
+        for account, key, signature in zip(
+            (offered.first, offered.second), offered.keys, offered.signatures, strict=True
+        ):
+            if signature and account not in (*keys, self._account):
+                raise Need(NeedDevices(account))
+            # A relay may write any key into a policy; only a verified one can consent.
+            if key and account in keys and keys[account] != key:
+                raise KeyRefused("this policy names another account key than the verified one")
+
     def _check_next(self, offered: wire.Policy, epoch: int) -> None:
         if offered.epoch != epoch:
-            peer = offered.second if offered.first == self._account else offered.first
-            raise Need(NeedPolicy(offered.conversation, peer, epoch))
+            raise Need(NeedPolicy(offered.conversation, self._peer(offered), epoch))
+
+    def _peer(self, offered: wire.Policy) -> bytes:
+        return offered.second if offered.first == self._account else offered.first
 
     def _check_link(self, older: wire.Policy, newer: wire.Policy) -> None:
         if not policy.check_link(older, newer, self._strengths):

@@ -284,7 +284,7 @@ async def test_a_raised_mode_reaches_both(start_relay: StartRelay) -> None:
         assert (await take(alice))[0].mode == "tls"
 
 
-async def deaf(frame: wire.Devices | wire.Policy) -> None:
+async def deaf(frame: wire.Devices) -> None:
     """Misses that somebody's devices changed."""
 
 
@@ -297,7 +297,7 @@ async def link(phone: Chat, laptop: Chat) -> None:
     frame = await phone._trust.resolve(lambda: old.certify(request))  # type: ignore[attr-defined]  # as said above
     await phone._session.ask(frame, wire.Published)
     await laptop._trust.look_up(laptop.account)
-    await laptop._trust.publish({"e2ee"})
+    await laptop._keys.publish({"e2ee"})
 
 
 @pytest.mark.asyncio
