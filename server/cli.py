@@ -177,12 +177,14 @@ def reveal(
 
 def main() -> NoReturn:
     """The entry point of the command ``louverd``."""
-    from crypto_modes.errors import BadArgument, BadConfig, LouverError
+    from crypto_modes.errors import BadArgument, BadConfig, LouverError, Unavailable
 
     try:
         app()
     except (BadArgument, BadConfig) as error:
         _fail(str(error), USAGE)
+    except Unavailable as error:
+        _fail(error.advice or str(error), UNEXPECTED)
     except LouverError as error:
         _fail(str(error), UNEXPECTED)
     except BrokenPipeError:

@@ -183,6 +183,19 @@ def test_help_imports_nothing_slow() -> None:
     assert "reveal" in done.stdout
 
 
+@pytest.mark.usefixtures("_place")
+def test_the_operator_hears_the_cure_that_clients_do_not(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("louver-data").mkdir(0o700)
+    database = Path("louver-data/louver.db")
+    database.touch(0o600)
+    database.write_bytes(b"no database at all\n" * 100)
+    line, code = typed("louverd serve --set listen.insecure=true", capfd, monkeypatch)[-2:]
+    assert line.startswith("! louverd: louver-data/louver.db is damaged: keep a copy")
+    assert code == "? 1"
+
+
 class Louverd:
     """``louverd serve`` as a process of its own."""
 

@@ -15,6 +15,7 @@ import apsw
 from crypto_modes.errors import StoreUnavailable
 
 RETRY_AFTER = 1.0
+WIRE_TEXT = "the relay's store does not work now; nothing was acknowledged; try again"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _CURES: list[tuple[tuple[type[apsw.Error], ...], str]] = [
     ((apsw.ReadOnlyError, apsw.PermissionsError), "{} cannot be written: mount its disk writable"),
@@ -26,9 +27,10 @@ _CURES: list[tuple[tuple[type[apsw.Error], ...], str]] = [
 
 
 def unavailable(error: apsw.Error, path: Path, system: int = 0) -> StoreUnavailable:
-    """The error the relay answers with; its message names the cure.
+    """The error the relay answers with; its ``advice`` names the file and the cure.
 
-    ``system`` is the ``errno`` SQLite kept of its last I/O error.
+    Its message goes to strangers, so it says nothing of this machine. ``system`` is the
+    ``errno`` SQLite kept of its last I/O error.
     """
     cause = f"({type(error).__name__} {_extended(error)})"
     if no_room(error, system):
@@ -36,7 +38,7 @@ def unavailable(error: apsw.Error, path: Path, system: int = 0) -> StoreUnavaila
     else:
         texts = (text for types, text in _CURES if isinstance(error, types))
         text = next(texts, "the store at {} failed").format(path)
-    return StoreUnavailable(f"{text} {cause}", retry_after=RETRY_AFTER)
+    return StoreUnavailable(WIRE_TEXT, retry_after=RETRY_AFTER, advice=f"{text} {cause}")
 
 
 def no_room(error: apsw.Error, system: int = 0) -> bool:

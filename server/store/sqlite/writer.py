@@ -121,12 +121,12 @@ class Writer:
 
     def _refuse(self) -> StoreUnavailable | None:
         if self._refusal:
-            return StoreUnavailable(str(self._refusal))
+            return StoreUnavailable(str(self._refusal), advice=self._refusal.advice)
         if self._queue.qsize() >= BACKLOG:
             return StoreUnavailable(
-                f"{BACKLOG} writes wait for the disk under {self._path}: use a faster disk or"
-                " send less",
+                "the relay is too busy to store anything now; try again",
                 retry_after=faults.RETRY_AFTER,
+                advice=f"{BACKLOG} writes wait for the disk under {self._path}: use a faster disk",
             )
         return None
 
@@ -247,7 +247,9 @@ class Writer:
             refusal = faults.unavailable(error, self._path, system)
             lost = faults.fatal(error, system)
         else:
-            refusal = StoreUnavailable(f"the store failed ({type(error).__name__})")
+            refusal = StoreUnavailable(
+                faults.WIRE_TEXT, advice=f"the store failed ({type(error).__name__})"
+            )
         refusal.__cause__ = error
         if lost or not self._roll_back():
             self._fail(refusal)
