@@ -346,6 +346,7 @@ def _gateway_settings(settings: Settings) -> GatewaySettings:
         pong_seconds=limits.pong_seconds,
         outbox_frames=limits.outbox_frames,
         outbox_bytes=limits.outbox_bytes,
+        control_frames=limits.control_frames,
         connections=limits.connections,
         connections_per_address=limits.connections_per_address,
     )

@@ -172,6 +172,11 @@ class Limits(Section):
     outbox_bytes: Many = Field(
         default=2**20, description="... or bytes, before it is closed (4008)."
     )
+    control_frames: Many = Field(
+        default=1024,
+        description="Pings, pongs and fragments without a message between them, before the "
+        "connection is closed (4013). 32 before `hello`.",
+    )
     connections: Many = Field(default=60_000, description="Connections in all.")
     connections_per_account: Many = Field(default=20, description="Of one account.")
     connections_per_address: Many = Field(default=1000, description="From one IP address.")

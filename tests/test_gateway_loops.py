@@ -12,6 +12,7 @@ import uvloop
 
 from crypto_modes import wire
 from server.certs import make_dev_certificates
+from server.gateway.inbox import TURN
 from tests.gateway_rig import BINARY, HELLO, TYPING, Recorder, encoded, frame, notice, running
 from tests.test_certs import client_context, shake
 
@@ -43,7 +44,7 @@ def test_one_that_sends_without_pause_leaves_the_others_their_turns(loop: Loop) 
 
     run(loop, main())
     assert sum(turns) == count
-    assert max(turns) <= 16 * 1024 / len(whole) + 1
+    assert max(turns) <= TURN
 
 
 @both_loops

@@ -33,7 +33,11 @@ def code(number: int, reason: bytes = b"") -> bytes:
 
 async def verdict(data: bytes, *, torn: bool, text: bool = False) -> tuple[list[int], int]:
     """The sizes of the messages that arrived and the close code; 0 if still open."""
-    limits = {"before_hello": wire.FRAME_LIMIT, "malformed": 10_000}
+    limits = {
+        "before_hello": wire.FRAME_LIMIT,
+        "malformed": 10_000,
+        "control_frames_before_hello": 100,
+    }
     async with (
         running(None, **limits) as rig,
         rig.raw(wire.JSON if text else wire.MSGPACK) as raw,

@@ -2,13 +2,17 @@
 
 What may live here: splitting, unmasking, reassembly. What may not: sockets, frames of Louver.
 
-Nearly every frame of a chat is one whole message that lies complete in one read. Such a frame
-needs four checks, all made here on its first bytes: FIN, no reserved bit, the opcode of the
-subprotocol, masked. Every other frame (control, fragment, torn, oversized, illegal) goes byte
-for byte to the library's ``ServerProtocol``, whose verdict is final; it is made when first
-needed and dropped when a frame leaves nothing behind, so that an idle connection has none.
-``tests/test_gateway_inbox.py`` compares both ways on the same bytes. Measured: 1.3 µs a message of
-300 bytes instead of 4.3, and 1.4 KB a connection less.
+Nearly every frame of a chat is one whole message that lies complete in one read, or a ping or
+pong that does. Such a frame needs few checks, all made here on its first bytes: FIN, no reserved
+bit, a known opcode, masked, short enough. Every other frame (close, fragment, torn, oversized,
+illegal) goes byte for byte to the library's ``ServerProtocol``, whose verdict is final; it is made
+when first needed and dropped when a frame leaves nothing behind, so that an idle connection has
+none. ``tests/test_gateway_inbox.py`` compares both ways on the same bytes. Measured: 1.3 µs a
+message of 300 bytes instead of 4.3, 1.8 µs a ping instead of 17, and 1.4 KB a connection less.
+
+A peer can make us work without ever sending a message, by pings, pongs and fragments. So a turn
+handles at most ``TURN`` frames, and after ``chatter`` frames without a message the connection
+fails.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from websockets.frames import DATA_OPCODES, Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from crypto_modes import wire
+from server.gateway.frames import header
 from server.gateway.handshake import SILENT
 
 try:
@@ -26,27 +32,41 @@ except ImportError:  # a platform for which the library has no compiled part
 
 # The seven bits of a length say in how many more bytes it is, RFC 6455 section 5.2.
 _LENGTH_16, _LENGTH_64 = 126, 127
+_PING, _PONG = 0x80 | Opcode.PING, 0x80 | Opcode.PONG
+# Frames handled by one ``feed``. Fragments are the dearest at 7 µs each: a millisecond a turn.
+TURN = 128
+_FLOOD = 4013
 
 
 class Inbox:
-    """The receiving half of one connection. ``limit`` bounds a message, in bytes."""
+    """The receiving half of one connection. ``limit`` bounds a message, in bytes; ``chatter`` how
+    many frames may come without completing one (see ``forgive``), or the connection fails: 4013.
+
+    ``waiting`` says that ``feed`` stopped at the end of its turn, with whole frames left.
+    """
 
     __slots__ = (
         "_answers",
+        "_chattered",
         "_first",
         "_owed",
         "_parser",
         "_parts",
         "_tail",
         "_text",
+        "chatter",
         "limit",
+        "waiting",
     )
 
-    def __init__(self, text: bool, limit: int) -> None:
+    def __init__(self, text: bool, limit: int, chatter: int) -> None:
         self._text = text
         self._first = 0x80 | (Opcode.TEXT if text else Opcode.BINARY)
         self.limit = limit
-        self._tail = b""  # the start of a header
+        self.chatter = chatter
+        self.waiting = False
+        self._chattered = 0
+        self._tail = b""  # the start of a header, or what waits for the next turn
         self._owed = 0  # bytes of the current frame that the parser has not seen
         self._parts: list[bytes] | None = None  # a fragmented message so far
         self._parser: ServerProtocol | None = None
@@ -64,28 +84,37 @@ class Inbox:
         return sent.code if sent is not None else 1006
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take what was read; the messages it completes. Then look at ``answers``."""
+        """Take what was read; the messages it completes. Then look at ``answers``, and where it
+        is ``waiting``, feed again in a later turn, with ``b""`` if nothing more was read.
+        """
         messages: list[bytes] = []
         if self._tail:
-            data, self._tail = self._tail + data, b""
-        position, end = 0, len(data)
-        while position < end:
-            if self.closing:
-                self._discard(data[position:])
+            data = self._tail + data
+        position, end, frames = 0, len(data), 0
+        while position < end and frames < TURN:
+            if self._parser is not None and self._parser.eof_sent:
+                position = end  # nothing that comes now counts, nor is it worth a look
                 break
+            frames += 1
             if self._owed == 0:
                 stop = self._whole(data, position, end, messages)
+                stop = stop or self._control(data, position, end)
                 if stop:
                     position = stop
                     continue
                 if not self._measure(data, position, end):
-                    self._tail = data[position:]
                     break
             stop = min(end, position + self._owed)
             self._owed -= stop - position
             self._parse(data[position:stop], messages)
             position = stop
+        self._tail = data[position:]
+        self.waiting = position < end and frames == TURN
         return messages
+
+    def forgive(self) -> None:
+        """Count anew: enough time went by for a peer that pings and answers pings."""
+        self._chattered = 0
 
     def answers(self) -> list[bytes]:
         """What must be written in return: pongs, a close frame; ``b""`` is the end of stream."""
@@ -128,6 +157,25 @@ class Inbox:
         self._complete(message, messages)
         return stop
 
+    def _control(self, data: bytes, position: int, end: int) -> int:
+        """Take a whole ping or pong at ``position``: where it ends, or 0 if there is none.
+
+        The parser need not see them: it stands between two frames, where they are legal.
+        """
+        first = data[position]
+        if first not in (_PING, _PONG) or end - position < 6:
+            return 0
+        length = data[position + 1] - 0x80  # negative where the frame is not masked
+        start = position + 6
+        stop = start + length
+        if not 0 <= length < _LENGTH_16 or stop > end:
+            return 0
+        if first == _PING and not self.closing:
+            payload = apply_mask(data[start:stop], data[start - 4 : start])
+            self._answers.append(header(Opcode.PONG, length) + payload)
+        self._count()
+        return stop
+
     def _measure(self, data: bytes, position: int, end: int) -> bool:
         """Find where the frame at ``position`` ends; False while its header is incomplete."""
         if end - position < 2:
@@ -150,13 +198,24 @@ class Inbox:
     def _parse(self, data: bytes, messages: list[bytes]) -> None:
         """Let the library judge a piece of a frame; never more than one frame at a time."""
         parser = self._ready()
+        # After a close frame only the peer's own close frame matters, to the library.
+        wanted, before = parser.state is State.OPEN, len(messages)
         parser.receive_data(data)
         for event in parser.events_received():
-            if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+            if wanted and isinstance(event, Frame) and event.opcode in DATA_OPCODES:
                 self._take(event, messages)
         self._answers += parser.data_to_send()
-        if self._owed == 0 and self._parts is None and parser.state is State.OPEN:
-            self._parser = None
+        if self._owed == 0:
+            if len(messages) == before:
+                self._count()
+            if self._parts is None and parser.state is State.OPEN:
+                self._parser = None
+
+    def _count(self) -> None:
+        """A frame came that completed no message."""
+        self._chattered += 1
+        if self._chattered > self.chatter:
+            self.fail(_FLOOD, wire.CLOSES[_FLOOD])
 
     def _take(self, frame: Frame, messages: list[bytes]) -> None:
         if self._parts is None:
@@ -175,14 +234,8 @@ class Inbox:
         if self._text and not _is_utf8(message):
             self.fail(1007, "invalid UTF-8")
         else:
+            self._chattered = 0
             messages.append(message)
-
-    def _discard(self, data: bytes) -> None:
-        """After a close frame only the peer's own close frame matters, to the library."""
-        parser = self._ready()
-        parser.receive_data(data)
-        parser.events_received()
-        self._answers += parser.data_to_send()
 
 
 def _is_utf8(message: bytes) -> bool:

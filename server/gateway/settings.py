@@ -16,7 +16,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of a gateway; sizes in bytes, times in seconds.
 
     Before ``hello`` a connection costs at most ``header`` or ``before_hello`` bytes of buffer,
-    beside the transport's.
+    beside the transport's. ``control_frames`` bounds the pings, pongs and fragments between two
+    messages, or two of our own pings; 1,300 bytes a fragment carry the largest possible message.
     """
 
     address: str = "127.0.0.1"
@@ -35,6 +36,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 60_000
     connections_per_address: int = 1_000
     malformed: int = 16
+    control_frames: int = 1024
+    control_frames_before_hello: int = 32
 
 
 class Observer(Protocol):
