@@ -77,7 +77,7 @@ class Chat:
 
         Raises:
             Forbidden: no such account, or it has blocked this one.
-            BelowFloor: the relay wants fewer protections than were promised; nothing was sent.
+            BelowFloor: fewer protections than were promised, or than when it was written; not sent.
             KeyChanged: the peer's key is new, and not accepted yet; nothing was sent.
             LouverError: any other reason why the relay will not take it.
         """

@@ -41,14 +41,16 @@ _random = SystemRandom().random
 
 class Pending:
     """One message without an answer. ``entry`` is None until it is sealed; ``future`` gets its
-    result when the relay holds it."""
+    result when the relay holds it. ``mode`` is what the conversation was in when it was written or
+    last sealed: whoever wrote it counted on that. Empty where nothing was known yet."""
 
-    __slots__ = ("deadline", "draft", "entry", "future", "refusal", "reseals")
+    __slots__ = ("deadline", "draft", "entry", "future", "mode", "refusal", "reseals")
 
-    def __init__(self, draft: Draft, entry: Outbound | None = None) -> None:
+    def __init__(self, draft: Draft, entry: Outbound | None = None, mode: str = "") -> None:
         loop = asyncio.get_running_loop()
         self.draft = draft
         self.entry = entry
+        self.mode = mode if entry is None else entry.frame.mode
         self.future: asyncio.Future[Sent] = loop.create_future()
         self.refusal: LouverError | None = None
         self.reseals = 0
@@ -59,7 +61,8 @@ class Desk(Protocol):
     """What a lane has done for it."""
 
     def seal_now(self, pending: Pending) -> Outbound:
-        """Seal and keep a message, in one transaction. Raises ``Need``."""
+        """Seal and keep a message, in one transaction. Raises ``Need``, and ``BelowFloor`` where
+        more people could read it now than when it was written."""
 
     async def seal(self, pending: Pending) -> Outbound:
         """The same, fetching what is lacking."""

@@ -23,7 +23,7 @@ from client.session import Session
 from client.trust import Trust
 from crypto_modes import policy, wire
 from crypto_modes.contract import ID_SIZE, Draft, NeedDevices, NeedPolicy
-from crypto_modes.errors import LimitExceeded, LouverError, StaleDevices
+from crypto_modes.errors import BelowFloor, LimitExceeded, LouverError, StaleDevices
 
 # Messages without an answer, over all conversations, before `send` waits and `send_soon` raises.
 # When the relay refuses them as stale, all are sealed again with new keys, and the receiver has to
@@ -92,7 +92,8 @@ class Outgoing:
             raise LimitExceeded(f"a message may have at most {wire.CONTENT_LIMIT} bytes")
         if self.unanswered >= WINDOW:
             raise LimitExceeded(f"{WINDOW} messages wait for their answers; await some first")
-        pending = Pending(self._draft(peer, os.urandom(ID_SIZE), kind, content, reply_to))
+        draft = self._draft(peer, os.urandom(ID_SIZE), kind, content, reply_to)
+        pending = Pending(draft, mode=self._trust.pins.floor(draft.conversation, kind) or "")
         self.unanswered += 1
         self._lane(pending.draft.conversation).add(pending)
         self._session.nudge()
@@ -196,9 +197,17 @@ class Outgoing:
         return lane
 
     def _seal(self, pending: Pending) -> Outbound:
-        """Seal in the mode of the floor, never below, and keep the frame. Raises ``Need``."""
+        """Seal in the mode of the floor, never below, nor below what it was written in, and keep
+        the frame. Raises ``Need`` or ``BelowFloor``.
+        """
         draft = pending.draft
         mode, epoch = self._trust.pins.to_send(draft.conversation, draft.kind, draft.recipient)
+        if pending.mode and self._trust.weaker(mode, pending.mode):
+            raise BelowFloor(
+                f"this was written in mode {pending.mode}, and the conversation is now in {mode};"
+                " send it again if that is meant"
+            )
+        pending.mode = mode
         sealed = self._trust.client(mode).seal(msgspec.structs.replace(draft, epoch=epoch))
         if pending.entry is None:
             self._number += 1

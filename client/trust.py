@@ -115,7 +115,11 @@ class Trust:
         return "" if welcome is None else welcome.words.get(mode, "")
 
     def weaker(self, mode: str, other: str) -> bool:
-        """Whether more people can read ``mode`` than ``other``."""
+        """Whether more people can read ``mode`` than ``other``, as far as is known: of a mode that
+        is no longer installed the worse is assumed.
+        """
+        if mode not in self._modes or other not in self._modes:
+            return mode != other
         return self._modes[mode].strength < self._modes[other].strength
 
     # --- the Need loop ---

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from client import Chat, Event, OwnKeyRefusal, Proposal
+from client import Chat, Event, NotSent, OwnKeyRefusal, Proposal
+from client.lane import Pending
+from client.memory import Outbound
 from client.proposals import Signing
 from client.terminal import Talk
 from crypto_modes import policy, wire
-from crypto_modes.errors import ModeMismatch
+from crypto_modes.contract import Need, NeedPolicy
+from crypto_modes.errors import BelowFloor, ModeMismatch
 from crypto_modes.primitives import ed25519_verify
 from tests.conftest import StartRelay
 from tests.test_client import enter, first, take, texts
@@ -101,7 +104,7 @@ async def lowered(chat: Chat, peer: Chat) -> wire.Policy:
         each: chat._trust.verifying().pinned_key(each) or b""
         for each in (current.first, current.second)
     }
-    modes: wire.Modes = dict.fromkeys(wire.KINDS, "tls")
+    modes: wire.Modes = dict.fromkeys(get_args(wire.Kind), "tls")
     return policy.successor(current, modes, current.created, keys)
 
 
@@ -228,3 +231,78 @@ async def test_an_answer_to_something_else_than_was_proposed_is_refused(
         meddle(alice, monkeypatch, change)
         with pytest.raises(ModeMismatch, match="than the one that was proposed"):
             await alice.propose("bob", candidate.modes)
+
+
+# --- what was written before a change ---
+
+
+async def lower(alice: Chat, bob: Chat) -> None:
+    """Both agree on `tls`."""
+    await bob.propose(alice.account, {"text": "tls"})
+    assert (await alice.propose(bob.account, {"text": "tls"})).state == "in_force"
+
+
+@pytest.mark.asyncio
+@pytest.mark.attack
+async def test_15_what_was_sealed_in_a_stronger_mode_is_not_sealed_in_a_weaker_one(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay refuses a message until the conversation is lowered, to get it readable."""
+    relay = await start_relay(mode="at_rest")
+    async with enter(relay, "alice") as alice, enter(relay, "bob") as bob:
+        await alice.send("bob", "x")
+        posted: list[wire.Send] = []
+        post = alice._session.post
+
+        def keep_back(frame: wire.Frame) -> bool:
+            if not isinstance(frame, wire.Send):
+                return post(frame)
+            posted.append(frame)
+            return True
+
+        monkeypatch.setattr(alice._session, "post", keep_back)
+        sent = alice.send_soon("bob", "written in at_rest")
+        await lower(alice, bob)
+        async with events_of(alice) as seen:
+            alice.received(
+                wire.Error(ref=posted[0].ref, code=120, name="mode_mismatch", message="not now")
+            )
+            with pytest.raises(BelowFloor, match="written in mode at_rest"):
+                await asyncio.wait_for(sent, 10)
+            await asyncio.sleep(0)
+        assert [type(event) for event in seen] == [NotSent]
+        assert [(each.mode, each.body) for each in posted] == [("at_rest", b"written in at_rest")]
+        monkeypatch.setattr(alice._session, "post", post)
+        await alice.send("bob", "written in tls")
+        assert [(each.text, each.mode) for each in await take(bob, 2)] == [
+            ("x", "at_rest"),
+            ("written in tls", "tls"),
+        ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.attack
+async def test_15_what_waits_to_be_sealed_is_held_to_the_mode_it_was_written_in(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await start_relay(mode="at_rest")
+    async with enter(relay, "alice") as alice, enter(relay, "bob") as bob:
+        await alice.send("bob", "x")
+        seal, changed = alice._outgoing.seal, asyncio.Event()
+
+        def lacking(pending: Pending) -> Outbound:
+            raise Need(NeedPolicy(pending.draft.conversation, bob.account, 0))
+
+        async def later(pending: Pending) -> Outbound:
+            await changed.wait()
+            return await seal(pending)
+
+        monkeypatch.setattr(alice._outgoing, "seal_now", lacking)
+        monkeypatch.setattr(alice._outgoing, "seal", later)
+        sent = alice.send_soon("bob", "written in at_rest")
+        await lower(alice, bob)
+        changed.set()
+        with pytest.raises(BelowFloor, match="written in mode at_rest"):
+            await asyncio.wait_for(sent, 10)
+        await alice.send("bob", "written in tls")
+        assert texts(await take(bob, 2)) == ["x", "written in tls"]
