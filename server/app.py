@@ -88,6 +88,8 @@ class App:
         # Set where going on would be unsafe; `serve` then ends the process.
         self.fatal = asyncio.Event()
         self.draining = False
+        # While writes fail for a reason that may pass, such as a full disk.
+        self.out = False
         self._quiet_until = 0.0
         self._sources = sources
         self._closing = AsyncExitStack()
@@ -109,7 +111,12 @@ class App:
         self._log_key = secret_file(data / "log.key", SECRET_SIZE)
         logs.configure(settings.log.level, settings.log.format, self._log_key)
         context = self._tls()
-        self.store = SqliteStore(data, durability=settings.store.durability, on_fatal=self._fail)
+        self.store = SqliteStore(
+            data,
+            durability=settings.store.durability,
+            on_fatal=self._fail,
+            on_outage=self._outage,
+        )
         await self.store.open()
         self._closing.push_async_callback(self.store.close)
         self.bus = bus = MemoryBus(self._listener_failed)
@@ -199,7 +206,9 @@ class App:
     def unready(self) -> str:
         if self.draining:
             return "draining"
-        return "the store has failed" if self.fatal.is_set() else ""
+        if self.fatal.is_set():
+            return "the store has failed"
+        return "the store cannot be written; the log says why" if self.out else ""
 
     def exposition(self) -> bytes:
         return self.metrics.exposition()
@@ -293,6 +302,14 @@ class App:
         self.watch.fault("store", refusal)
         self.fatal.set()
 
+    def _outage(self, refusal: StoreUnavailable | None) -> None:
+        """One line when writes begin to fail and one when they work again, however many fail."""
+        self.out = refusal is not None
+        if refusal is not None:
+            self.watch.fault("write", refusal)
+        else:
+            self.watch.changed("writes work again")
+
     def _listener_failed(self, kind: str) -> None:
         self.watch.changed("listener failed", reason=kind.lower())
 
@@ -344,6 +361,7 @@ def _gateway_settings(settings: Settings) -> GatewaySettings:
         hello_seconds=limits.hello_seconds,
         ping_seconds=limits.ping_seconds,
         pong_seconds=limits.pong_seconds,
+        write_seconds=limits.write_seconds,
         outbox_frames=limits.outbox_frames,
         outbox_bytes=limits.outbox_bytes,
         control_frames=limits.control_frames,

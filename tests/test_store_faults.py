@@ -37,7 +37,13 @@ class Watched:
 
     def __init__(self, data: Path) -> None:
         self.fatal: list[StoreUnavailable] = []
-        self.store = SqliteStore(data, on_fatal=self.fatal.append)
+        self.outages: list[StoreUnavailable | None] = []
+        self.store = SqliteStore(data, on_fatal=self.fatal.append, on_outage=self.outages.append)
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(10):
+            while self.outages[-1:] != [None]:
+                await asyncio.sleep(0.02)
 
 
 @pytest_asyncio.fixture
@@ -337,3 +343,46 @@ async def test_no_refusal_names_a_path_to_strangers(
         assert place not in str(outcome)
         assert place in outcome.advice
     assert len({str(outcome) for outcome in outcomes}) == 2
+
+
+@pytest.mark.asyncio
+async def test_an_outage_is_told_once_and_so_is_its_end(
+    watched: Watched, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both files fail, many times; then one write works and the disk fills again at once."""
+    monkeypatch.setattr(writer, "CALM", 0.5)
+    disk.suffix = ".db-wal"
+    disk.on_write = apsw.FullError("planted")
+    for _ in range(5):
+        await settle(watched.store, Entry())
+        with pytest.raises(StoreUnavailable):
+            await watched.store.put_data_key(data_key())
+    disk.on_write = None
+    await settle(watched.store, Entry())
+    disk.on_write = apsw.FullError("planted")
+    await settle(watched.store, Entry())
+    (begun,) = watched.outages
+    assert begun is not None
+    assert "free space" in begun.advice
+    # Nobody sends any more: the store itself must notice that there is room again.
+    disk.on_write = None
+    await watched.ended()
+    assert len(watched.outages) == 2
+    assert await seqs(watched.store) == [1]
+
+
+@pytest.mark.asyncio
+async def test_while_the_disk_is_full_nobody_sends_and_no_end_is_told(
+    watched: Watched, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CALM", 0.0)
+    monkeypatch.setattr(writer, "MARKS_EVERY", 0.01)
+    disk.on_write = apsw.FullError("planted")
+    await settle(watched.store, Entry())
+    failed = disk.failed
+    async with asyncio.timeout(10):
+        while disk.failed < failed + 3:
+            await asyncio.sleep(0.02)
+    assert len(watched.outages) == 1
+    disk.on_write = None
+    await watched.ended()

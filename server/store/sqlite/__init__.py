@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
@@ -22,7 +23,7 @@ from crypto_modes.errors import BadArgument, StoreUnavailable
 from server.store import Account, Append, Device, Head, WrappedKey, migrate
 from server.store.sqlite import accounts, directory, files, keys, marks, messages, service, upgrade
 from server.store.sqlite.readers import Readers
-from server.store.sqlite.writer import Fatal, Writer
+from server.store.sqlite.writer import Fatal, Outage, Writer
 
 Durability = Literal["full", "relaxed"]
 SCHEMA = migrate.SCHEMAS / "sqlite"
@@ -35,10 +36,19 @@ class SqliteStore:
     """``Store`` in two files of ``data``.
 
     ``on_fatal`` is called once, on the event loop, when a sync failed or a file is damaged: the
-    process must then stop, and start again on what is really on the disk.
+    process must then stop, and start again on what is really on the disk. ``on_outage`` is
+    called there with the reason when writes begin to fail, a full disk say, and with None when
+    they work again.
     """
 
-    def __init__(self, data: Path, *, durability: Durability = "full", on_fatal: Fatal) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        durability: Durability = "full",
+        on_fatal: Fatal,
+        on_outage: Outage = lambda _: None,
+    ) -> None:
         if durability not in files.SYNCHRONOUS:
             raise BadArgument(f"durability must be full or relaxed, not {durability!r}")
         self._data = data
@@ -51,11 +61,21 @@ class SqliteStore:
         self._readers = Readers(main)
         self._key_readers = Readers(key_file)
         connect = self._connect
+        self._on_outage = on_outage
+        self._out: set[str] = set()
         self._writer = Writer(
-            main, lambda: connect(main, SCHEMA), (self._cursors, self._reads), on_fatal
+            main,
+            lambda: connect(main, SCHEMA),
+            (self._cursors, self._reads),
+            on_fatal,
+            partial(self._outage, main.name),
         )
         self._key_writer = Writer(
-            key_file, lambda: connect(key_file, SCHEMA / "keys"), (), on_fatal
+            key_file,
+            lambda: connect(key_file, SCHEMA / "keys"),
+            (),
+            on_fatal,
+            partial(self._outage, key_file.name),
         )
 
     @property
@@ -89,6 +109,13 @@ class SqliteStore:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _outage(self, file: str, refusal: StoreUnavailable | None) -> None:
+        """Both files lie on one disk: what takes both away is one outage."""
+        before = bool(self._out)
+        self._out = self._out | {file} if refusal else self._out - {file}
+        if bool(self._out) != before:
+            self._on_outage(refusal)
 
     def _connect(self, path: Path, schema: Path) -> apsw.Connection:
         files.prepare(path)

@@ -7,8 +7,10 @@ back to the event loop in one call. Between two batches the thread sleeps in its
 ::
 
     state     on                                      what new work gets
-    running   a commit that failed for the moment     the next transaction
-    running   a failed sync or a damaged file → failed
+    running   a commit that failed for the moment → outage
+    outage    a commit, ``CALM`` after the last failure → running
+    outage    -                                       the next transaction
+    either    a failed sync or a damaged file → failed
     failed    -                                       StoreUnavailable, until the process stops
     closed    -                                       StoreUnavailable
 """
@@ -34,6 +36,7 @@ from server.store.sqlite.messages import Appender, Settled
 BATCH = 512
 BACKLOG = 65_536
 MARKS_EVERY = 1.0
+CALM = 5.0
 CHECKPOINT_PAGES = 4000
 T = TypeVar("T")
 
@@ -50,12 +53,15 @@ class Job(Generic[T]):
 
 Outcome = tuple[Job[Any], Any]
 Fatal = Callable[[StoreUnavailable], None]
+# Told why when writes begin to fail, and None when they work again.
+Outage = Callable[[StoreUnavailable | None], None]
 
 
 class Writer:
     """Runs ``connect`` and everything after it on its own thread.
 
-    ``fatal`` is called once, on the event loop, when the process must stop.
+    ``fatal`` is called once, on the event loop, when the process must stop; ``outage`` twice for
+    each time that writes fail for a while.
     """
 
     def __init__(
@@ -64,11 +70,15 @@ class Writer:
         connect: Callable[[], apsw.Connection],
         marks: Sequence[Marks],
         fatal: Fatal,
+        outage: Outage,
     ) -> None:
         self._path = path
         self._connect = connect
         self._marks = marks
         self._fatal = fatal
+        self._outage = outage
+        self._out = False
+        self._stumbled = 0.0
         self._queue: SimpleQueue[Append | Job[Any] | None] = SimpleQueue()
         self._appender = Appender()
         self._refusal: StoreUnavailable | None = StoreUnavailable("the store is not open")
@@ -178,7 +188,7 @@ class Writer:
         marks = [mark for mark in self._marks if mark] if due else []
         if self._failed:
             self._refuse_all(self._failed, entries, jobs)
-        elif entries or jobs or marks:
+        elif entries or jobs or marks or (self._out and not last):
             self._commit(entries, jobs, marks)
         if not self._failed and (last or self._wal_pages >= CHECKPOINT_PAGES):
             self._checkpoint(last)
@@ -207,6 +217,8 @@ class Writer:
             settled = self._appender.append(self._db, entries)
             for mark in marks:
                 mark.write(self._db)
+            if self._out:
+                self._touch()
             self._db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it was, the batch is told
             self._refuse_all(self._undo(error, marks), entries, jobs)
@@ -217,6 +229,7 @@ class Writer:
         if marks:
             self._flushed = monotonic()
         self._call_loop(self._settle, settled, outcomes)
+        self._recover()
 
     def _refuse_all(
         self, refusal: StoreUnavailable, entries: Sequence[Append], jobs: Sequence[Job[Any]]
@@ -253,7 +266,25 @@ class Writer:
         refusal.__cause__ = error
         if lost or not self._roll_back():
             self._fail(refusal)
+        elif isinstance(error, apsw.Error):
+            self._stumble(refusal)
         return refusal
+
+    def _stumble(self, refusal: StoreUnavailable) -> None:
+        self._stumbled = monotonic()
+        if not self._out:
+            self._out = True
+            self._call_loop(self._outage, refusal)
+
+    def _recover(self) -> None:
+        """Not at the first success: a full disk may take a small commit and refuse the next."""
+        if self._out and monotonic() - self._stumbled >= CALM:
+            self._out = False
+            self._call_loop(self._outage, None)
+
+    def _touch(self) -> None:
+        """Write a page, so that an outage ends also where nobody sends, because of the outage."""
+        self._db.pragma("user_version", self._db.pragma("user_version"))
 
     def _roll_back(self) -> bool:
         """Whether the connection is out of the transaction; SQLite may have left it already."""
