@@ -102,12 +102,15 @@ def _round(mode: str, number: int, order: int) -> results.Round:
     return results.Round(
         mode=mode,
         round=number,
+        attempt=0,
         order=number * 3 + order,
         offered_per_s=60.0,
         achieved_per_s=60.0,
         lag_ms=lag,
+        latency_ms=results.Span(p50=1.3, p99=3.1),
         generator_cpu=0.2,
         valid=True,
+        kept=True,
     )
 
 
@@ -164,6 +167,11 @@ def _moderation(mode: str) -> dict[str, results.Access]:
         basis="commitment" if mode == "e2ee" else "record",
         forged_submitted=300,
         forged_accepted=0,
+        forged_by=(
+            {"text": 75, "reporter": 75, "place": 75, "key": 75}
+            if mode == "e2ee"
+            else {"text": 100, "reporter": 100, "place": 100}
+        ),
     )
     return {"scan": later, "user_report": report, "legal_request": later, "insider": insider}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from client import Message
-from client.compare import drill
-from client.compare.drill import Line, Report, Revealed
+from client.compare import drill, reporting
+from client.compare.drill import Line, Revealed
 from client.compare.load import Log, SentRow
+from client.compare.reporting import Report
 from client.compare.trace import Row, Trace
 from crypto_modes.contract import Evidence
 
@@ -44,65 +45,68 @@ def _verdict(line: int, message: Message, *, verified: bool = True, text: str = 
     return Line(10.0 * line, got)
 
 
+MARKS = ("text", "reporter", "place", "key")
+
+
+def _forged(messages: list[Message], number: int = 5) -> dict[str, list[Report]]:
+    return reporting.forgeries(reporting.genuine(messages), number, 1)
+
+
 def test_genuine_reports_count_and_refused_forgeries_do_not() -> None:
     messages = [_message(1, franked=True), _message(2, franked=True)]
-    genuine = drill.reports(messages)
-    forged = drill.forgeries(genuine, 5, 1)
     lines = [_verdict(1, messages[0]), _verdict(2, messages[1])]
     lines += [_verdict(3 + i, messages[0], verified=False) for i in range(5)]
-    got = drill.user_report(messages, genuine, forged, lines, 2)
+    got = drill.user_report(messages, _forged(messages), lines, 2)
     assert (got.verifiable, got.forged_submitted, got.forged_accepted) == (1.0, 5, 0)
     assert (got.over_collection, got.basis) == (1.0, "commitment")
+    assert got.forged_by == {"text": 2, "reporter": 1, "place": 1, "key": 1}
 
 
-def test_any_verified_forgery_counts_where_the_mode_franks() -> None:
-    messages = [_message(1, franked=True)]
-    genuine = drill.reports(messages)
+@pytest.mark.parametrize("franked", [True, False])
+def test_any_verified_forgery_counts_in_every_mode(franked: bool) -> None:
+    messages = [_message(1, franked=franked)]
     lines = [_verdict(1, messages[0]), _verdict(2, messages[0])]
-    got = drill.user_report(messages, genuine, drill.forgeries(genuine, 1, 1), lines, 1)
+    got = drill.user_report(messages, _forged(messages, 1), lines, 1)
     assert got.forged_accepted == 1
-
-
-def test_a_record_that_is_confirmed_as_it_is_is_no_forgery() -> None:
-    messages = [_message(1, franked=False)]
-    genuine = drill.reports(messages)
-    forged = drill.forgeries(genuine, 2, 1)
-    told = [_verdict(1, messages[0]), _verdict(2, messages[0])]
-    honest = drill.user_report(messages, genuine, forged, told, 1)
-    assert (honest.forged_accepted, honest.basis) == (0, "record")
-    lie = [*told, _verdict(3, messages[0], text="something else")]
-    assert drill.user_report(messages, genuine, forged, lie, 1).forged_accepted == 1
 
 
 def test_a_report_confirmed_with_another_text_is_not_verified() -> None:
     messages = [_message(1, franked=True)]
-    genuine = drill.reports(messages)
-    got = drill.user_report(messages, genuine, [], [_verdict(1, messages[0], text="no")], 1)
+    got = drill.user_report(messages, {}, [_verdict(1, messages[0], text="no")], 1)
     assert got.verifiable == 0.0
 
 
-def test_no_forgery_equals_a_genuine_report() -> None:
-    genuine = drill.reports([_message(seq, franked=True) for seq in range(1, 6)])
-    forged = drill.forgeries(genuine, 300, 7)
-    assert len(forged) == 300
-    assert not set(forged) & set(genuine)
-    assert forged == drill.forgeries(genuine, 300, 7)
-    assert all(len(report.key) == 32 and report.seq >= 1 for report in forged)
+@pytest.mark.parametrize("franked", [True, False])
+def test_forgeries_are_distinct_untrue_and_of_what_the_mode_checks(franked: bool) -> None:
+    honest = reporting.genuine([_message(seq, franked=franked) for seq in range(1, 6)])
+    forged = reporting.forgeries(honest, 300, 7)
+    every = [report for some in forged.values() for report in some]
+    assert list(forged) == list(MARKS if franked else MARKS[:3])
+    assert {len(some) for some in forged.values()} == {300 // len(forged)}
+    assert len(set(every)) == 300
+    assert not set(every) & set(honest)
+    assert forged == reporting.forgeries(honest, 300, 7)
+    if not franked:
+        assert all(report.key == b"" and report.message for report in every)
 
 
-def test_forgeries_differ_in_every_field() -> None:
-    genuine = drill.reports([_message(seq, franked=True) for seq in range(1, 6)])
-    forged = drill.forgeries(genuine, 300, 7)
+def test_one_kind_of_forgery_alters_one_thing() -> None:
+    honest = reporting.genuine([_message(seq, franked=True) for seq in range(1, 6)])
+    forged = reporting.forgeries(honest, 300, 7)
+    parts = {"text": "message", "reporter": "reporter", "key": "key"}
+    for what, some in forged.items():
+        for report in some:
+            others = [part for name, part in parts.items() if name not in (what, "text")]
+            assert any(
+                all(getattr(report, part) == getattr(real, part) for part in others)
+                for real in honest
+            )
 
-    def known(field: str) -> set[object]:
-        return {getattr(report, field) for report in genuine}
 
-    for field in Report.__struct_fields__:
-        assert any(getattr(report, field) not in known(field) for report in forged), field
-
-
-def test_no_reports_make_no_forgeries() -> None:
-    assert drill.forgeries([], 300, 1) == []
+def test_one_report_is_enough_to_forge_and_none_makes_no_forgeries() -> None:
+    honest = reporting.genuine([_message(1, franked=False)])
+    assert sum(map(len, reporting.forgeries(honest, 300, 1).values())) == 300
+    assert reporting.forgeries([], 300, 1) == {}
 
 
 def _archive(text: str | None) -> list[Line]:

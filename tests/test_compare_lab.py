@@ -69,7 +69,9 @@ def test_e2ee_from_end_to_end(tmp_path: Path) -> None:
     # A busy machine may make the generator late (exit 4); nothing may go wrong (exit 5).
     assert code in (campaign.OK, campaign.INVALID), found.problems
     assert (mode.lost, mode.duplicated, mode.reordered, mode.altered) == (0, 0, 0, 0)
-    assert mode.delivered == 2 * (found.trace.messages + found.trace.conversations)
+    # Every attempt at a round, and the search for who can read.
+    passes = len(found.rounds) + 1
+    assert mode.delivered == passes * (found.trace.messages + found.trace.conversations)
     assert {who for who, got in mode.exposure.items() if got.recovered} == set()
     measured = {who for who, got in mode.exposure.items() if got.measured}
     assert {"network_tap", "database", "backup", "logs", "compelled_operator"} <= measured
@@ -107,8 +109,9 @@ def test_the_worst_finding_gives_the_exit_code(
     assert campaign._code(found, taken) == code
 
 
-def test_a_repeated_round_counts_by_its_second_attempt() -> None:
+def test_only_a_kept_round_that_is_void_makes_the_measurement_invalid() -> None:
     one = made_up().rounds[0]
-    late = msgspec.structs.replace(one, valid=False)
-    assert campaign._void(campaign.Taken(rounds=[late, one])) == []
-    assert campaign._void(campaign.Taken(rounds=[late, late])) == [late]
+    given_up = msgspec.structs.replace(one, valid=False, kept=False)
+    kept = msgspec.structs.replace(one, valid=False)
+    assert campaign._void(campaign.Taken(rounds=[given_up, one])) == []
+    assert campaign._void(campaign.Taken(rounds=[given_up, kept])) == [kept]

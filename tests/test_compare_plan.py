@@ -27,8 +27,8 @@ def _plan(rounds: int) -> plan.Plan:
 
 
 def test_modes_alternate_forth_and_back() -> None:
-    assert "".join(mode for _, mode in _plan(3).order) == "abccbaabc"
-    assert [number for number, _ in _plan(2).order] == [0, 0, 0, 1, 1, 1]
+    order = [mode for number in range(3) for mode in _plan(3).order(number)]
+    assert "".join(order) == "abccbaabc"
 
 
 @pytest.mark.parametrize(

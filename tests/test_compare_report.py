@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from rich.console import Console
 
-from client.compare import report, words
+from client.compare import report, terminal, words
 from client.compare.results import Access, Interval, Results
 from tests.compare_results import made_up, raw
 
@@ -59,7 +61,72 @@ def test_the_first_screen_has_the_numbers(page: str) -> None:
         assert words.number(mode.latency_ms.p50) in head
         assert words.number(mode.throughput.per_core_second) in head
         assert mode.words in head
-    assert "0 of 300 forgeries" in head
+    assert "0 of 300 (text, reporter, place, key) forgeries" in head
+    assert head.count("0 of 300 (text, reporter, place) forgeries") == 2
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["Not audited: e2ee", "This measures access, not safety", "who writes to whom, when", "size",
+     "devices", "to this relay only"],
+)  # fmt: skip
+def test_the_first_screen_tells_what_no_number_says(page: str, told: str) -> None:
+    assert told in page[page.index("<header>") : page.index("</header>")]
+
+
+def test_only_where_e2ee_runs_its_composition_matters() -> None:
+    less = msgspec.structs.replace(made_up(), modes={"tls": made_up().modes["tls"]}, ratios={})
+    assert not any("e2ee" in limit for limit in words.limits(less))
+
+
+def test_a_quick_run_says_that_it_is_one_short_round() -> None:
+    found = made_up()
+    assert words.cautions(found) == []
+    one = [round_ for round_ in found.rounds if round_.round == 0]
+    quick = msgspec.structs.replace(found, rounds=one, argv=["--quick"])
+    assert "One short round of each mode" in words.cautions(quick)[0]
+
+
+def test_a_repeated_round_is_told_on_page_and_terminal() -> None:
+    found = made_up()
+    first = found.rounds[0]
+    void = msgspec.structs.replace(first, valid=False, kept=False)
+    again = msgspec.structs.replace(first, attempt=1)
+    found = msgspec.structs.replace(found, rounds=[void, again, *found.rounds[1:]])
+    told = "Round 1 was repeated in every mode: at first tls was void"
+    html = report.html(found, raw())
+    assert told in html[: html.index("</header>")].replace("&#39;", "'")
+    table = html[html.index("How to reproduce") :]
+    assert "<td>repeated</td><td>void</td>" in table
+    assert '<th scope="row">1, again</th>' in table
+    assert told in _printed(found)
+
+
+def test_a_noisy_p99_is_told_as_no_effect() -> None:
+    found = made_up()
+    noisy = Interval(value=3.0, low=2.5, high=3.5, noisy=True)
+    ratios = {**found.ratios, "e2ee/tls": {**found.ratios["e2ee/tls"], "latency_ms.p99": noisy}}
+    found = msgspec.structs.replace(found, ratios=ratios)
+    html = report.html(found, raw())
+    assert "<td>3, machine too noisy to tell</td>" in html
+    assert "too busy" in html[: html.index("</header>")]
+    assert "(too noisy to tell)" in html[html.index("<svg") :]
+    assert "to tell the p99 of e2ee/tls apart" in " ".join(_printed(found).split())
+    assert not noisy.tells
+
+
+def test_the_printed_command_can_be_pasted() -> None:
+    condition = "e2ee.latency_ms.p99<50"
+    found = msgspec.structs.replace(made_up(), argv=["--threshold", condition])
+    assert "./louver compare --threshold &#39;e2ee.latency_ms.p99&lt;50&#39;" in report.html(
+        found, raw()
+    )
+
+
+def _printed(found: Results) -> str:
+    console = Console(width=300, record=True, file=io.StringIO())
+    terminal.show(console, found)
+    return console.export_text()
 
 
 def test_every_picture_has_its_numbers_as_a_table(page: str) -> None:
@@ -103,7 +170,7 @@ def _with_interval(low: float, high: float) -> Results:
 
 
 def test_the_sentence_claims_a_difference_only_where_the_interval_does() -> None:
-    assert "saw no difference" in words.sentence(_with_interval(0.9, 1.3))
+    assert "could not tell e2ee and tls apart" in words.sentence(_with_interval(0.9, 1.3))
     assert "1.1 times as long" in words.sentence(_with_interval(1.05, 1.3))
 
 
@@ -117,17 +184,16 @@ def test_the_sentence_names_who_kept_the_operator_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(1.0, "100 %"), (0.99999, "> 99.9 %"), (0.5, "50 %"), (None, "–")]
+    ("part", "of", "text"),
+    [(1.0, 12, "12 of 12"), (299 / 300, 300, "299 of 300"), (None, 12, "–"), (0.0, 0, "–")],
 )
-def test_almost_all_is_not_all(share: float | None, text: str) -> None:
-    assert words.percent(share) == text
+def test_few_messages_make_no_percentage(part: float | None, of: int, text: str) -> None:
+    assert words.share(part, of) == text
 
 
 def test_proof_is_told_by_what_it_rests_on() -> None:
-    record = Access(
-        measured=True, verifiable=1.0, basis="record", forged_submitted=3, forged_accepted=0
-    )
+    record = Access(measured=True, labelled=8, verifiable=1.0, basis="record", forged_submitted=3)
     assert "own record only" in words.proof(record)[0]
     partly = msgspec.structs.replace(record, verifiable=0.5)
-    assert "50 %" in words.proof(partly)[0]
+    assert "4 of 8" in words.proof(partly)[0]
     assert words.proof(Access(measured=False))[0] == "not measured"

@@ -158,3 +158,54 @@ def test_messages_that_never_arrived_are_not_samples() -> None:
     lost = record.Sample("tls", 0, "steady", 1, 8, 0, 0, 5000, record.NEVER)
     seen = record.Sample("tls", 0, "steady", 2, 8, 0, 0, 5000, 7000)
     assert measures.flat(Raw([lost, seen], []).latency("tls")).tolist() == [7.0]
+
+
+def _late(lag_ms: float, rounds: int = 3) -> Raw:
+    """Latency of 10 ms at the median; in the last round every message left ``lag_ms`` late."""
+    made = []
+    for number in range(rounds):
+        late = int(lag_ms * 1000) if number == rounds - 1 else 0
+        for row in range(200):
+            at = row * 10_000
+            made.append(
+                record.Sample("x", number, "steady", row, 8, at, at + late, at + 9000, at + 10_000)
+            )
+    return Raw(made, [])
+
+
+@pytest.mark.parametrize(("lag_ms", "noisy"), [(0.1, False), (4.9, False), (5.1, True)])
+def test_p99_tells_nothing_where_the_generator_lags_by_half_the_median(
+    lag_ms: float, noisy: bool
+) -> None:
+    assert measures.noisy(_late(lag_ms), "x") is noisy
+
+
+def test_only_ratios_of_p99_are_too_noisy_to_tell() -> None:
+    source = raw()
+    busy = Raw(
+        [
+            s._replace(sent_us=s.planned_us + 2000) if (s.mode, s.phase) == ("tls", "steady") else s
+            for s in source.samples
+        ],
+        source.blocks,
+    )
+    for mode in ("at_rest", "e2ee"):
+        got = measures.ratios(busy, mode, "tls", seed=1)
+        assert {name for name, one in got.items() if one.noisy} == {
+            "latency_ms.p99",
+            "accepted_ms.p99",
+        }
+    assert not any(one.noisy for one in measures.ratios(source, "e2ee", "tls", seed=1).values())
+    assert not any(one.noisy for one in measures.changes(busy, source, "e2ee", seed=1).values())
+    assert measures.changes(busy, source, "tls", seed=1)["latency_ms.p99"].noisy
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "noisy", "tells"),
+    [(1.1, 2.0, False, True), (0.9, 2.0, False, False), (1.1, 2.0, True, False),
+     (None, None, False, False)],
+)  # fmt: skip
+def test_a_ratio_tells_only_beyond_its_interval_and_the_noise(
+    low: float | None, high: float | None, noisy: bool, tells: bool
+) -> None:
+    assert results.Interval(value=1.5, low=low, high=high, noisy=noisy).tells is tells

@@ -1,50 +1,36 @@
 """The whole comparison: rounds in interleaved order, exposure passes, one set of results.
 
-What may live here: the order of things, what makes a round valid, putting results together. What
-may not: how anything is measured (``instruments``) or shown (``report``, ``terminal``).
+What may live here: the order of things, putting results together, the exit code. What may not:
+one round (``rounds``), how anything is measured (``instruments``) or shown (``report``).
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from client.client import installed_modes
-from client.compare import drill, instruments, measures, record, results, saturate, stats
-from client.compare.fleet import Round
+from client.compare import drill, instruments, measures, results, rounds, saturate, stats
 from client.compare.instruments import Exposed
-from client.compare.lab import Lab, LabFailure
+from client.compare.lab import Lab
 from client.compare.machine import machine, version
 from client.compare.measures import Raw
-from client.compare.pacer import Lag
 from client.compare.plan import Plan
-from client.compare.record import Block, Sample
-from client.compare.results import ModeResult, Results
-from client.compare.verify import Verdict, samples, verify
+from client.compare.results import Access, ModeResult, Results
+from client.compare.rounds import Say
+from client.compare.verify import verify
 
-LAG_BOUND_MS = 15.0
-ACHIEVED_AT_LEAST = 0.95
 OK, INVALID, WRONG, CROSSED = 0, 4, 5, 99
-
-Say = Callable[[str], None]
 
 
 @dataclass
-class Taken:
+class Taken(rounds.Taken):
     """Everything measured so far."""
 
-    samples: list[Sample] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
-    rounds: list[results.Round] = field(default_factory=list)
-    verdicts: dict[str, Verdict] = field(default_factory=lambda: defaultdict(Verdict))
-    outcomes: dict[str, list[saturate.Outcome]] = field(default_factory=lambda: defaultdict(list))
     exposed: dict[str, Exposed] = field(default_factory=dict)
 
 
@@ -58,8 +44,8 @@ class Finished:
 
 
 def steps(plan: Plan) -> int:
-    """How often ``say`` will be called."""
-    return len(plan.order) + len(plan.modes) + 1
+    """How often ``say`` will be called, unless a round must be repeated."""
+    return (plan.size.rounds + 1) * len(plan.modes) + 1
 
 
 async def compare(plan: Plan, home: Path, say: Say) -> Finished:
@@ -72,9 +58,8 @@ async def compare(plan: Plan, home: Path, say: Say) -> Finished:
     lab = Lab(home)
     await lab.prepare()
     taken = Taken()
-    for order, (number, mode) in enumerate(plan.order):
-        say(f"round {number + 1} of {plan.size.rounds}: {mode}")
-        await _round(plan, lab, taken, order, number, mode)
+    for number in range(plan.size.rounds):
+        await rounds.play(plan, lab, taken, number, say)
     known = installed_modes()
     for mode in plan.modes:
         say(f"who can read: {mode}")
@@ -85,94 +70,6 @@ async def compare(plan: Plan, home: Path, say: Say) -> Finished:
     raw = Raw(taken.samples, taken.blocks)
     found = _results(plan, taken, raw, time.monotonic() - begin)
     return Finished(found, raw, _code(found, taken))
-
-
-async def _round(plan: Plan, lab: Lab, taken: Taken, order: int, number: int, mode: str) -> None:
-    """One latency round and one saturation on a fresh relay.
-
-    A round in which the *generator* missed its schedule is void and repeated once. Nothing about
-    the relay's own numbers can void a round, so repeating does not flatter them.
-    """
-    for attempt in range(2):
-        async with lab.relay(mode, f"{number}-{order}-{attempt}-{mode}") as relay:
-            played = await instruments.latency(lab, relay, plan)
-            verdict = verify(plan.trace, played.logs)
-            if not verdict.delivered:
-                raise LabFailure(f"{mode}: nothing arrived: {'; '.join(verdict.examples)}")
-            made = samples(
-                plan.trace,
-                played.logs,
-                mode=mode,
-                number=number,
-                start_ns=played.start_ns,
-                warmup=plan.size.warmup,
-            )
-            taken.verdicts[mode].add(verdict)
-            summary = _summary(plan, played, made, mode, number, order)
-            taken.rounds.append(summary)
-            if not summary.valid and attempt == 0:
-                continue
-            outcome = await instruments.saturation(lab, relay, plan)
-            taken.samples += made
-            taken.blocks += _latency_blocks(plan, played, mode, number)
-            taken.blocks += _saturation_blocks(outcome, mode, number)
-            taken.outcomes[mode].append(outcome)
-            return
-
-
-def _summary(
-    plan: Plan, played: Round, made: list[Sample], mode: str, number: int, order: int
-) -> results.Round:
-    steady = [s for s in made if s.phase == "steady"]
-    late = np.array([s.sent_us - s.planned_us for s in steady]) / 1000
-    p50, p99, most = (round(float(x), 3) for x in np.percentile(late, [50, 99, 100]))
-    lag = Lag(p50, p99, most, LAG_BOUND_MS)
-    done = [s.accepted_us for s in steady if s.accepted_us != record.NEVER]
-    first = steady[0].planned_us
-    offered = len(steady) / max((steady[-1].planned_us - first) / 1e6, 1e-9)
-    achieved = len(done) / max((max(done, default=first) - first) / 1e6, 1e-9)
-    ticks = played.ticks
-    cores = (ticks[-1].client_us - ticks[0].client_us) / 1e6
-    cores /= ticks[-1].seconds - ticks[0].seconds
-    return results.Round(
-        mode=mode,
-        round=number,
-        order=order,
-        offered_per_s=round(offered, 2),
-        achieved_per_s=round(achieved, 2),
-        lag_ms=results.Lag(p50=lag.p50, p99=lag.p99, max=lag.max, bound=lag.bound),
-        generator_cpu=round(cores, 3),
-        valid=lag.valid and achieved >= ACHIEVED_AT_LEAST * offered,
-    )
-
-
-def _latency_blocks(plan: Plan, played: Round, mode: str, number: int) -> list[Block]:
-    """CPU per block of a second, after the warm-up; messages are those planned in it."""
-    planned = np.array([row.at_us / 1e6 for row in plan.trace.rows])
-    blocks = []
-    for at, (low, high) in enumerate(zip(played.ticks, played.ticks[1:], strict=False)):
-        count = int(((planned >= low.seconds) & (planned < high.seconds)).sum())
-        cpu = (high.server_us - low.server_us, high.client_us - low.client_us)
-        seconds = high.seconds - low.seconds
-        rounded = [round(x, 1) for x in cpu]
-        blocks.append(Block(mode, number, "latency", at, round(seconds, 4), count, *rounded))
-    return blocks
-
-
-def _saturation_blocks(outcome: saturate.Outcome, mode: str, number: int) -> list[Block]:
-    return [
-        Block(
-            mode,
-            number,
-            "saturation",
-            at,
-            round(one.seconds, 4),
-            one.accepted,
-            round(one.server_cpu_us, 1),
-            round(one.client_cpu_us, 1),
-        )
-        for at, one in enumerate(outcome.slices)
-    ]
 
 
 def _results(plan: Plan, taken: Taken, raw: Raw, seconds: float) -> Results:
@@ -266,9 +163,9 @@ def _problems(taken: Taken) -> list[str]:
         told += _exposure_problems(mode, exposed)
     for one in _void(taken):
         told.append(
-            f"{one.mode}, round {one.round + 1}: the generator missed its schedule twice "
-            f"(lag p99 {one.lag_ms.p99} ms, {one.achieved_per_s} of {one.offered_per_s} a "
-            "second); try a smaller --rate, or a quieter machine"
+            f"{one.mode}, round {one.round + 1}: void when repeated, too (generator's lag p99 "
+            f"{one.lag_ms.p99} ms, {one.achieved_per_s} of {one.offered_per_s} messages a second "
+            "acknowledged); try a smaller --rate, or a quieter machine"
         )
     return told
 
@@ -280,18 +177,23 @@ def _exposure_problems(mode: str, exposed: Exposed) -> list[str]:
             said = "can read" if got.declared else "cannot read"
             why = got.note or f"{got.recovered} of {got.planted} canaries were found there"
             told.append(f"{mode}: declared that {who} {said}, but {why}")
-    report = exposed.user_report
+    return told + report_problems(mode, exposed.user_report)
+
+
+def report_problems(mode: str, report: Access) -> list[str]:
+    """Sentences about reports that were judged wrongly; empty is good."""
+    told = []
     if report.forged_accepted:
         told.append(f"{mode}: {report.forged_accepted} forged reports were accepted")
     if report.verifiable is not None and report.verifiable < 1:
-        told.append(f"{mode}: only {report.verifiable:.1%} of genuine reports were confirmed")
+        right = round(report.verifiable * (report.labelled or 0))
+        told.append(f"{mode}: only {right} of {report.labelled} genuine reports were confirmed")
     return told
 
 
 def _void(taken: Taken) -> list[results.Round]:
-    """The last attempt of each round, where that was invalid too."""
-    last = {(one.mode, one.round): one for one in taken.rounds}
-    return [one for one in last.values() if not one.valid]
+    """What was kept although it is void: its repetition was void as well."""
+    return [one for one in taken.rounds if one.kept and not one.valid]
 
 
 def _code(found: Results, taken: Taken) -> int:

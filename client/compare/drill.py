@@ -1,8 +1,8 @@
 """The moderation drill: can labelled messages be read, and can a report of them be proven.
 
-What may live here: asking ``louverd reveal`` with the operator's own powers, making reports from
-what recipients hold, forging them, and counting. What may not: deciding what is readable; the
-relay's own code decides.
+What may live here: asking ``louverd reveal`` with the operator's own powers, and counting. What
+may not: making reports (``reporting``), or deciding what is readable; the relay's own code
+decides.
 
 Measured paths are ``insider`` and ``user_report``. ``scan`` and ``legal_request`` belong to the
 moderation vault, which this version does not have: not measured, never a number.
@@ -11,12 +11,10 @@ moderation vault, which this version does not have: not measured, never a number
 from __future__ import annotations
 
 import asyncio
-import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -24,23 +22,13 @@ import numpy as np
 from client import Message
 from client.compare.lab import COMMAND_SECONDS, LabFailure, Relay, environment
 from client.compare.load import Log
+from client.compare.reporting import Report
 from client.compare.results import Access, Span
 from client.compare.trace import Trace
-from client.compare.traffic import seeded
 
 FORGERIES = 300
 LATER = Access(measured=False, note="Belongs to the moderation vault, not part of this version.")
 _LINE_LIMIT = 4 * 1024 * 1024
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One line for ``louverd reveal --reports``; bytes travel as base64."""
-
-    conversation: bytes
-    seq: int
-    reporter: bytes
-    message: bytes
-    key: bytes
 
 
 class Revealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,96 +106,28 @@ def insider(trace: Trace, logs: Sequence[Log], lines: Sequence[Line]) -> Access:
         readable=len(right) / len(labelled) if labelled else None,
         time_to_evidence_ms=_span(right),
         over_collection=round(disclosed / needed, 2) if right and needed else None,
-        logged=0.0,
         note="The operator reads with the relay's own files and keys: no case, no log entry.",
     )
 
 
-def reports(messages: Sequence[Message]) -> list[Report]:
-    """What the recipients of labelled messages would report.
-
-    Where the mode franks, the evidence opens the commitment. Elsewhere there is nothing to
-    open: the text is a claim, and the relay answers with its own record.
-    """
-    made = []
-    for message in messages:
-        evidence = message.evidence
-        made.append(
-            Report(
-                conversation=message.conversation,
-                seq=message.seq,
-                reporter=message.recipient,
-                message=evidence.message if evidence else message.content,
-                key=evidence.key if evidence else bytes(32),
-            )
-        )
-    return made
-
-
-def forgeries(genuine: Sequence[Report], count: int, seed: int) -> list[Report]:
-    """``count`` reports, each altered in one place; none equals a genuine one."""
-    rng = seeded(seed, "forgeries")
-    known = set(genuine)
-    forged: list[Report] = []
-    while genuine and len(forged) < count:
-        fake = _forge(genuine, rng)
-        if fake not in known:
-            forged.append(fake)
-    return forged
-
-
-def _forge(genuine: Sequence[Report], rng: random.Random) -> Report:
-    report = rng.choice(genuine)
-    other = rng.choice(genuine)
-    ways: tuple[Mapping[str, object], ...] = (
-        {"message": _flip(report.message, rng)},
-        {"message": report.message + b"\0"},
-        {"message": report.message[:-1] or b"x"},
-        {"message": other.message},
-        {"key": _flip(report.key, rng)},
-        {"key": other.key},
-        {"key": bytes(32)},
-        {"message": other.message, "key": other.key},
-        {"seq": report.seq + rng.choice((-1, 1, 1000))},
-        {"conversation": _flip(report.conversation, rng)},
-        {"conversation": other.conversation, "seq": other.seq},
-        {"reporter": _flip(report.reporter, rng)},
-        {"reporter": other.reporter},
-    )
-    way = dict(rng.choice(ways))
-    way["seq"] = max(1, int(str(way.get("seq", report.seq))))
-    return msgspec.structs.replace(report, **way)
-
-
-def _flip(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(8 * len(data))
-    changed = bytearray(data)
-    changed[at // 8] ^= 1 << at % 8
-    return bytes(changed)
-
-
 def user_report(
     messages: Sequence[Message],
-    genuine: Sequence[Report],
-    forged: Sequence[Report],
+    forged: Mapping[str, Sequence[Report]],
     lines: Sequence[Line],
     labelled: int,
 ) -> Access:
-    """What the relay said of genuine reports (first in the file) and of forged ones (after)."""
+    """What the relay said of the genuine reports of ``messages`` (first in the file) and of
+    forged ones (after them). Every forgery is untrue, so any that is verified was accepted."""
     truth = {(m.conversation, m.seq): (m.sender, m.text) for m in messages}
     franked = any(message.evidence is not None for message in messages)
+    told = [line for line in lines if line.got.verified]
     verified = [
         line
-        for line in lines
-        if line.got.line <= len(genuine)
-        and line.got.verified
+        for line in told
+        if line.got.line <= len(messages)
         and truth.get((line.got.conversation, line.got.seq)) == (line.got.sender, line.got.text)
     ]
-    accepted = [
-        line
-        for line in lines
-        if line.got.line > len(genuine) and line.got.verified and (franked or _wrong(line, truth))
-    ]
+    accepted = [line for line in told if line.got.line > len(messages)]
     disclosed = sum(len((line.got.text or "").encode()) for line in verified)
     needed = sum(len(m.content) for m in messages)
     how = (
@@ -223,22 +143,11 @@ def user_report(
         basis="commitment" if franked else "record",
         time_to_evidence_ms=_span(verified),
         over_collection=round(disclosed / needed, 2) if verified and needed else None,
-        forged_submitted=len(forged),
+        forged_submitted=sum(map(len, forged.values())),
         forged_accepted=len(accepted),
+        forged_by={what: len(some) for what, some in forged.items()},
         note=how,
     )
-
-
-def _wrong(line: Line, truth: Mapping[tuple[bytes, int], tuple[bytes, str]]) -> bool:
-    """Whether a confirmed report shows anything but what its sender wrote. Messages that carry no
-    label are not in ``truth``; the relay's record of them is what it is."""
-    real = truth.get((line.got.conversation, line.got.seq))
-    return real is not None and real != (line.got.sender, line.got.text)
-
-
-def write(path: Path, lines: Sequence[Report]) -> None:
-    """A file for ``--reports``."""
-    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
 def _span(lines: Sequence[Line]) -> Span | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from client import Jwt, Keystore, connect
-from client.compare import drill, machine, probes, proc, saturate
+from client.compare import drill, machine, probes, proc, reporting, saturate
 from client.compare.canary import Canaries
 from client.compare.fleet import Fleet, Round, fleet
 from client.compare.lab import Lab, LabFailure, Relay, environment
@@ -157,13 +157,14 @@ async def _drill(plan: Plan, relay: Relay, found: Exposed) -> bytes:
     lines, revealed = await drill.reveal(relay)
     found.insider = drill.insider(plan.trace, found.round.logs, lines)
     messages = [message for log in found.round.logs for message in log.kept]
-    genuine = drill.reports(messages)
-    forged = drill.forgeries(genuine, drill.FORGERIES, plan.seed)
+    genuine = reporting.genuine(messages)
+    forged = reporting.forgeries(genuine, drill.FORGERIES, plan.seed)
     path = relay.home / "reports.jsonl"
-    await asyncio.to_thread(drill.write, path, [*genuine, *forged])
+    every = [*genuine, *(report for some in forged.values() for report in some)]
+    await asyncio.to_thread(reporting.write, path, every)
     lines, _ = await drill.reveal(relay, "--reports", str(path))
     labelled = sum(bool(row.label) for row in plan.trace.rows)
-    found.user_report = drill.user_report(messages, genuine, forged, lines, labelled)
+    found.user_report = drill.user_report(messages, forged, lines, labelled)
     return revealed
 
 

@@ -6,16 +6,16 @@ What may live here: choosing and wording. What may not: HTML (``templates``), dr
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, Literal
 
 from client.compare import words
-from client.compare.results import Access, Exposure, Results
-from client.compare.words import interval, number, percent
+from client.compare.results import Access, Exposure, ModeResult, Results
+from client.compare.words import interval, number, share
 
 Part = dict[str, Any]
 Path = Literal["scan", "user_report", "legal_request", "insider"]
 _SUMMARY = ("p50", "p90", "p95", "p99", "p999", "max")
-_SLATS = {"tls": 0, "at_rest": 1, "e2ee": 2}
 _PATHS: dict[Path, tuple[str, str]] = {
     "insider": (
         "The operator on their own",
@@ -28,7 +28,8 @@ _PATHS: dict[Path, tuple[str, str]] = {
         "A user's report",
         (
             "Recipients report the labelled messages. Confirmed means that the relay says for "
-            "sure who sent exactly this text; forgeries are reports altered in one place."
+            "sure who sent exactly this text. Forgeries are genuine reports altered in something "
+            "that the mode checks, so that each of them says what is not true."
         ),
     ),
     "scan": ("Scanning", ""),
@@ -36,8 +37,8 @@ _PATHS: dict[Path, tuple[str, str]] = {
 }
 _MEASURED = (
     "readable", "confirmed",
-    "confirmed by", "time to evidence in ms, p50 / p99", "bytes disclosed per byte needed",
-    "forged accepted",
+    "confirmed by", "forged accepted (altered)", "bytes disclosed per byte needed",
+    "time to evidence in one command, its start included: ms, p50 / p99",
 )  # fmt: skip
 
 
@@ -49,6 +50,8 @@ def page(results: Results) -> Part:
         "method": _method(results),
         "problems": results.problems,
         "modes": modes,
+        "cautions": words.cautions(results),
+        "limits": words.limits(results),
         "facts": _facts(results),
         "latency": _latency(results),
         "ratios": _ratios(results),
@@ -61,7 +64,7 @@ def page(results: Results) -> Part:
         "drill": _drill(results),
         "reading": words.READING,
         "missing": words.MISSING,
-        "command": " ".join(["./louver compare", *results.argv]),
+        "command": shlex.join(["./louver", "compare", *results.argv]),
         "details": _details(results),
         "rounds_table": _rounds(results),
         "footer": f"louver {results.version} · {results.schema} · rendered from the raw samples "
@@ -75,7 +78,7 @@ def _mode(results: Results, name: str, place: int) -> Part:
     return {
         "name": name,
         "place": (place - 1) % 6 + 1,
-        "slats": _SLATS.get(name, 1),
+        "slats": _slats(mode),
         "p50": number(mode.latency_ms.p50),
         "p99": number(mode.latency_ms.p99),
         "per_core": number(mode.throughput.per_core_second),
@@ -87,12 +90,19 @@ def _mode(results: Results, name: str, place: int) -> Part:
     }
 
 
+def _slats(mode: ModeResult) -> int:
+    """How far the louver is shut: disks are readable (0), only the operator reads (1), nobody."""
+    declared = {who for who, got in mode.exposure.items() if got.declared}
+    return 0 if "database" in declared else 1 if "compelled_operator" in declared else 2
+
+
 def _method(results: Results) -> str:
     rates = {f"{r.offered_per_s:.0f}" for r in results.rounds}
     return (
         "Latency counts from the planned time of sending, so nothing hides a stall. The same "
-        f"{results.trace.messages:,} messages went through real relays over TLS, with SQLite on "
-        f"disk and a flush before every acknowledgement, at {' and '.join(sorted(rates))} a second."
+        f"{results.trace.messages:,} planned messages went through real relays over TLS in each "
+        "round of each mode, with SQLite on disk and a flush before every acknowledgement, at "
+        f"{' and '.join(sorted(rates))} a second."
     )
 
 
@@ -106,7 +116,7 @@ def _facts(results: Results) -> list[str]:
         f"{machine.cpu}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB",
         f"{machine.kernel} · Python {machine.python} · {machine.loop}",
         results.created.replace("T", " ").replace("Z", " UTC"),
-        f"{delivered:,} messages checked: {verdict}",
+        f"{delivered:,} deliveries checked in all rounds and the search for readers: {verdict}",
     ]
 
 
@@ -119,13 +129,13 @@ def _latency(results: Results) -> Part:
     rows = []
     for name, mode in results.modes.items():
         for what, got in (
-            ("opened", mode.latency_ms),
-            ("durable", mode.accepted_ms),
+            ("opened, after warm-up", mode.latency_ms),
+            ("durable, after warm-up", mode.accepted_ms),
             ("first message", mode.first_message_ms),
         ):
             cells = [number(getattr(got, field)) for field in _SUMMARY]
             rows.append([f"{name}, {what}", f"{got.count:,}", *cells])
-    heads = ["milliseconds", "count", "p50", "p90", "p95", "p99", "p99.9", "max"]
+    heads = ["milliseconds", "deliveries", "p50", "p90", "p95", "p99", "p99.9", "max"]
     return {"text": "; ".join(said) + ".", "table": {"heads": heads, "rows": rows}}
 
 
@@ -134,8 +144,11 @@ def _ratios(results: Results) -> Part:
     said = []
     for pair, ratios in results.ratios.items():
         got = ratios.get("server_cpu_us_per_message")
-        if got:
-            said.append(f"{pair.split('/')[0]} costs the relay {interval(got)} times {base}'s CPU")
+        mode = pair.split("/")[0]
+        if got and got.tells:
+            said.append(f"{mode} costs the relay {interval(got)} times {base}'s CPU")
+        elif got:
+            said.append(f"by the relay's CPU {mode} and {base} could not be told apart")
     names = sorted({name for ratios in results.ratios.values() for name in ratios})
     rows = [
         [n, *(interval(r[n]) if n in r else "–" for r in results.ratios.values())] for n in names
@@ -219,7 +232,8 @@ def _exposure_table(results: Results) -> Part:
 def _drill_text(results: Results) -> str:
     return (
         f"{results.trace.labelled} messages of the trace carry labels (made-up advertising, and "
-        "harmless markers that stand for severe content). This measures access, not safety."
+        "harmless markers that stand for severe content). This measures access, not safety. "
+        "Every forgery must be refused; one that is accepted fails the whole run."
     )
 
 
@@ -245,23 +259,20 @@ def _access(got: Access) -> list[str]:
     if not got.measured:
         return [words.NOT_MEASURED, *["–"] * (len(_MEASURED) - 1)]
     span = got.time_to_evidence_ms
-    forged = "–"
-    if got.forged_submitted:
-        forged = f"{got.forged_accepted} of {got.forged_submitted}"
     return [
-        percent(got.readable),
-        percent(got.verifiable),
+        share(got.readable, got.labelled),
+        share(got.verifiable, got.labelled),
         {"record": "the relay's record", "commitment": "commitment, stamp"}.get(got.basis, "–"),
-        f"{number(span.p50)} / {number(span.p99)}" if span else "–",
+        words.forged(got),
         number(got.over_collection) if got.over_collection is not None else "–",
-        forged,
+        f"{number(span.p50)} / {number(span.p99)}" if span else "–",
     ]
 
 
 def _details(results: Results) -> list[tuple[str, str]]:
     trace, machine = results.trace, results.machine
     size = (
-        f"{trace.name}: {trace.messages:,} messages, {trace.users} users, "
+        f"{trace.name}: {trace.messages:,} planned messages, {trace.users} users, "
         f"{trace.conversations} conversations, {trace.labelled} labelled"
     )
     negotiated = sorted({mode.tls for mode in results.modes.values()})
@@ -278,11 +289,13 @@ def _details(results: Results) -> list[tuple[str, str]]:
 
 def _rounds(results: Results) -> Part:
     rows = [
-        [str(r.order + 1), r.mode, f"{r.offered_per_s:.1f}", f"{r.achieved_per_s:.1f}",
+        [f"{r.round + 1}{', again' if r.attempt else ''}", r.mode,
+         f"{r.offered_per_s:.1f}", f"{r.achieved_per_s:.1f}",
          f"{r.lag_ms.p50:.2f} / {r.lag_ms.p99:.2f} / {r.lag_ms.max:.2f}",
-         f"{r.generator_cpu:.2f}", "yes" if r.valid else "no"]
+         f"{r.latency_ms.p50:.2f} / {r.latency_ms.p99:.2f}", f"{r.generator_cpu:.2f}",
+         "kept" if r.kept else "repeated", "yes" if r.valid else "void"]
         for r in sorted(results.rounds, key=lambda r: r.order)
     ]  # fmt: skip
-    heads = ["order", "mode", "offered/s", "achieved/s", "generator lag ms p50 / p99 / max",
-             "generator cores", "valid"]  # fmt: skip
+    heads = ["round", "mode", "offered/s", "achieved/s", "generator lag ms p50 / p99 / max",
+             "latency ms p50 / p99", "generator cores", "", "valid"]  # fmt: skip
     return {"heads": heads, "rows": rows}

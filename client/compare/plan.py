@@ -14,7 +14,6 @@ from client.compare.results import Threshold as Verdict
 from client.compare.trace import Trace, load
 from crypto_modes.errors import BadArgument
 
-MODES = ("tls", "at_rest", "e2ee")
 _OPERATORS = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _CONDITION = re.compile(r"\s*([a-z0-9_.]+?)\s*(<=|>=|<|>)\s*([0-9.]+)\s*")
 
@@ -67,16 +66,10 @@ class Plan:
     out: Path
     argv: tuple[str, ...]
 
-    @property
-    def order(self) -> list[tuple[int, str]]:
-        """(round, mode) in the order in which they run: ABC CBA ABC …, so that a machine that
-        slowly warms up, or slows down, favours nobody."""
-        forth = list(self.modes)
-        return [
-            (number, mode)
-            for number in range(self.size.rounds)
-            for mode in (forth if number % 2 == 0 else reversed(forth))
-        ]
+    def order(self, number: int) -> tuple[str, ...]:
+        """The modes in the order in which they run in this round: ABC CBA ABC …, so that a
+        machine that slowly warms up, or slows down, favours nobody."""
+        return self.modes if number % 2 == 0 else self.modes[::-1]
 
 
 def modes(text: str, known: Sequence[str]) -> tuple[str, ...]:

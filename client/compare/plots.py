@@ -86,7 +86,7 @@ def percentile_curves(results: Results, raw: Raw) -> str:
 
 
 def intervals(results: Results) -> str:
-    """Each mode's measures over the first mode's, with 95 % intervals."""
+    """Each mode's measures over the first mode's, with 95 % intervals; hollow: too noisy."""
     names = [name for name in _NAMES if any(name in r for r in results.ratios.values())]
     figure, axes = _figure(4.6, 0.9 + 0.38 * len(names))
     shades = colours(list(results.modes))
@@ -96,18 +96,23 @@ def intervals(results: Results) -> str:
         for row, name in enumerate(names):
             got = ratios[name]
             low, high = got.low or got.value, got.high or got.value
-            axes.plot([low, high], [row + offset] * 2, color=shades[mode], linewidth=2.2, alpha=0.5)
+            if not got.noisy:
+                ends, at = [low, high], [row + offset] * 2
+                axes.plot(ends, at, color=shades[mode], linewidth=2.2, alpha=0.5)
             label = mode if row == 0 else None
             style: dict[str, Any] = {
                 "linestyle": "none",
                 "marker": "o",
                 "markersize": 6,
                 "color": shades[mode],
+                "fillstyle": "none" if got.noisy else "full",
             }
             axes.plot([got.value], [row + offset], label=label, **style)
     axes.axvline(1, color=_MUTED, linewidth=1)
     axes.set_xscale("log")
-    axes.set_yticks(range(len(names)), [_NAMES[name] for name in names])
+    noisy = {name for got in results.ratios.values() for name in names if got[name].noisy}
+    labels = [_NAMES[name] + ("\n(too noisy to tell)" if name in noisy else "") for name in names]
+    axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", labelcolor=_INK)

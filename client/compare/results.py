@@ -38,11 +38,22 @@ class Summary(_Part, frozen=True, kw_only=True):
 
 
 class Interval(_Part, frozen=True, kw_only=True):
-    """A ratio with its 95 % interval; no bounds where one measurement cannot give them."""
+    """A ratio with its 95 % interval; no bounds where one measurement cannot give them.
+
+    ``noisy``: the machine was so busy that this ratio must not be read as a mode's effect.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
+    noisy: bool = False
+
+    @property
+    def tells(self) -> bool:
+        """Whether the two could be told apart."""
+        if self.noisy or self.low is None or self.high is None:
+            return False
+        return not self.low <= 1 <= self.high
 
 
 class Lag(_Part, frozen=True, kw_only=True):
@@ -54,20 +65,32 @@ class Lag(_Part, frozen=True, kw_only=True):
     bound: float
 
 
-class Round(_Part, frozen=True, kw_only=True):
-    """One round of one mode, in the ``order`` in which it ran.
+class Span(_Part, frozen=True, kw_only=True):
+    """Two quantiles of a time."""
 
-    ``generator_cpu`` is how many cores the load processes used.
+    p50: float
+    p99: float
+
+
+class Round(_Part, frozen=True, kw_only=True):
+    """One mode in one attempt at one round, in the ``order`` in which it ran.
+
+    A round that was void in any mode was repeated in all of them; ``kept`` says which attempt all
+    other numbers come from. ``latency_ms`` is of this attempt, so that anybody can see what a
+    repeat changed. ``generator_cpu`` is how many cores the load processes used.
     """
 
     mode: str
     round: int
+    attempt: int
     order: int
     offered_per_s: float
     achieved_per_s: float
     lag_ms: Lag
+    latency_ms: Span
     generator_cpu: float
     valid: bool
+    kept: bool
 
 
 class Throughput(_Part, frozen=True, kw_only=True):
@@ -87,18 +110,12 @@ class Throughput(_Part, frozen=True, kw_only=True):
     frame_bytes: float
 
 
-class Span(_Part, frozen=True, kw_only=True):
-    """Two quantiles of a time."""
-
-    p50: float
-    p99: float
-
-
 class Access(_Part, frozen=True, kw_only=True):
     """One path of the moderation drill. ``measured`` False: the other fields are None.
 
-    ``readable``, ``verifiable`` and ``logged`` are fractions of the labelled messages;
-    ``over_collection`` is bytes disclosed per byte needed. ``basis`` is what proves a report: the
+    ``readable`` and ``verifiable`` are fractions of the labelled messages;
+    ``forged_by`` counts the submitted forgeries by what was altered in them. ``over_collection``
+    is bytes disclosed per byte needed. ``basis`` is what proves a report: the
     relay's own ``record``, or the sender's ``commitment`` with the relay's stamp.
     """
 
@@ -111,7 +128,7 @@ class Access(_Part, frozen=True, kw_only=True):
     over_collection: float | None = None
     forged_submitted: int | None = None
     forged_accepted: int | None = None
-    logged: float | None = None
+    forged_by: dict[str, int] = {}
     note: str = ""
 
 

@@ -15,16 +15,16 @@ from client.compare.results import Interval, Results
 from client.compare.words import interval, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
     from rich.table import Table
+
+    from client.compare.rounds import Say
 
 _COLOURS = ("yellow", "blue", "green", "magenta", "cyan", "red")
 
 
 @contextmanager
-def progress(console: Console, total: int) -> Iterator[Callable[[str], None]]:
+def progress(console: Console, total: int) -> Iterator[Say]:
     """A bar of ``total`` steps; call what it gives at the start of each."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -39,8 +39,12 @@ def progress(console: Console, total: int) -> Iterator[Callable[[str], None]]:
         task = bar.add_task("starting", total=total)
         began = False
 
-        def say(text: str) -> None:
-            nonlocal began
+        def say(text: str, *, more: int = 0) -> None:
+            nonlocal began, total
+            total += more
+            bar.update(task, total=total)
+            if more:
+                console.print("The round was void: it is repeated in every mode.", style="yellow")
             bar.update(task, description=f"{text:<24}", advance=1 if began else 0)
             began = True
             if not console.is_terminal:
@@ -58,9 +62,13 @@ def show(console: Console, found: Results) -> None:
     machine = found.machine
     console.print(
         f"[dim]{machine.cpu}, {machine.cores} cores · trace {found.trace.name} "
-        f"{found.trace.sha256[:12]}… · {found.trace.messages:,} messages a round · seed "
+        f"{found.trace.sha256[:12]}… · {found.trace.messages:,} planned messages a round · seed "
         f"{found.seed} · latency counts from the planned time[/]"
     )
+    for caution in words.cautions(found):
+        console.print(caution, style="yellow", markup=False)
+    for limit in words.limits(found):
+        console.print(limit, style="dim", markup=False)
     for threshold in found.thresholds:
         style = "bold red" if threshold.crossed else "green"
         console.print(words.threshold(threshold), style=style, markup=False)
@@ -82,16 +90,16 @@ def show_changes(console: Console, changes: Mapping[str, Mapping[str, Interval]]
         cells = [_change(mode.get(name)) for mode in changes.values()]
         table.add_row(name, *cells)
     console.print(table)
-    console.print("[dim]second over first, with 95 % intervals; dim: no difference seen[/]")
+    console.print(
+        "[dim]second over first, with 95 % intervals from the two runs' own rounds and seconds; "
+        "dim: could not tell apart[/]"
+    )
 
 
 def _change(got: Interval | None) -> str:
     if got is None:
         return "–"
-    text = interval(got)
-    if got.low is None or got.high is None or got.low <= 1 <= got.high:
-        return f"[dim]{text}[/]"
-    return f"[bold]{text}[/]"
+    return f"[bold]{interval(got)}[/]" if got.tells else f"[dim]{interval(got)}[/]"
 
 
 def _table(found: Results) -> Table:
@@ -113,7 +121,7 @@ def _table(found: Results) -> Table:
         ("  measured", [words.who_can_read(m) for m in modes]),
         ("can a report be proven", [" · ".join(words.proof(m.moderation["user_report"]))
                                     for m in modes]),
-        ("delivered; lost, dup., reord., altered", [
+        ("deliveries; lost, dup., reord., altered", [
             f"{m.delivered:,}; {m.lost}, {m.duplicated}, {m.reordered}, {m.altered}" for m in modes
         ]),
     ]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 from client.compare.results import Access, Interval, ModeResult, Results, Threshold
 
 NOT_MEASURED = "not measured"
+NOISY = "machine too noisy to tell"
 
 _PROVEN = {
     "commitment": "Yes, by the sender's commitment and the relay's stamp.",
@@ -42,8 +43,14 @@ READING = (
     ),
     "p50 is the middle message; p99 is the one that 99 of 100 beat.",
     (
-        "A ratio's interval is the range in which 95 of 100 repetitions would fall. If it includes "
-        "1, this run saw no difference."
+        "A ratio's interval comes from this run's own rounds and seconds, drawn again 1,000 times; "
+        "another run may fall outside of it. If it includes 1, this run could not tell the two "
+        "apart."
+    ),
+    (
+        "A message waits for the same cores as the generator. Where the generator's own lag (p99) "
+        "was above half of the median latency in any round, a ratio of p99s is marked as too noisy "
+        "to tell: it would be the machine's, not the mode's."
     ),
     (
         "Messages a second per relay core is the rate divided by the relay's CPU time, so a "
@@ -55,10 +62,24 @@ READING = (
         "“cannot read” that was found, or the other way round, fails the whole run."
     ),
     (
-        "This measures access, not safety: that a report can be proven does not say what should "
-        "be done about it."
+        "Time to evidence is of one command for all messages, its start included; it shows what an "
+        "investigator waits for, not which mode is the faster."
     ),
 )
+ALWAYS = (
+    "This measures access, not safety: a proven report does not say what to do about it.",
+    (
+        "In every mode the relay sees who writes to whom, when, from how many devices, and the "
+        "size (padded, where the mode pads)."
+    ),
+    "A report is proven to this relay only: nobody else can check it.",
+)
+NOT_AUDITED = {
+    "e2ee": (
+        "Not audited: e2ee composes known parts in a way of its own, and nobody outside this "
+        "project has examined it."
+    ),
+}
 MISSING = (
     (
         "Scanning and legal requests: they belong to the moderation vault, which this version does "
@@ -69,7 +90,6 @@ MISSING = (
         "declared in the table, not yet probed."
     ),
     "Networks: everything ran on the loopback of one machine, without distance or loss.",
-    "Who talks to whom, when, and how much: the relay sees that in every mode.",
     "Attachments, groups and calls; several relays; databases other than SQLite.",
     (
         "A raw deflate stream without a header is only searched for in the first 64 KiB of each "
@@ -89,21 +109,17 @@ def number(value: float) -> str:
 
 
 def interval(got: Interval) -> str:
-    """``2.6 (2.4–2.9)``, or the value alone."""
+    """``2.6 (2.4–2.9)``, or the value alone where the run gives no interval, or no answer."""
+    if got.noisy:
+        return f"{got.value:.3g}, {NOISY}"
     if got.low is None or got.high is None:
         return f"{got.value:.3g}"
     return f"{got.value:.3g} ({got.low:.3g}–{got.high:.3g})"
 
 
-def percent(share: float | None) -> str:
-    """``100 %``; a dash where there is nothing to divide."""
-    if share is None:
-        return "–"
-    # Never round 299 of 300 up to all, nor one of 300 down to none.
-    rounded = round(100 * share, 1)
-    if share < 1 and rounded == 100:
-        return "> 99.9 %"
-    return f"{rounded:g} %"
+def share(part: float | None, of: int | None) -> str:
+    """``12 of 12``; a dash where there is nothing to count. Few messages make no percentage."""
+    return f"{round(part * of):,} of {of:,}" if part is not None and of else "–"
 
 
 def threshold(got: Threshold) -> str:
@@ -122,11 +138,11 @@ def sentence(results: Results) -> str:
     if last == base:
         return f"A message in {base} takes {_ms(results, base)} at the median."
     got = results.ratios[f"{last}/{base}"]["latency_ms.p50"]
-    low = "" if got.low is None else f" (95 % interval {got.low:.2g}–{got.high:.2g})"
-    if got.low is not None and got.high is not None and got.low <= 1 <= got.high:
-        speed = f"Between {last} and {base} this run saw no difference in latency"
+    if got.tells:
+        within = f" ({got.low:.2g}–{got.high:.2g} within this run)"
+        speed = f"A message in {last} took {got.value:.2g} times as long as in {base}{within}"
     else:
-        speed = f"A message in {last} takes {got.value:.2g} times as long as in {base}{low}"
+        speed = f"By latency this run could not tell {last} and {base} apart"
     times = f"{_ms(results, last)} against {_ms(results, base)} at the median"
     return f"{speed}, {times}; {_closed(closed, modes)}."
 
@@ -171,10 +187,47 @@ def proof(access: Access) -> tuple[str, str]:
     if access.verifiable == 1:
         proven = _PROVEN[access.basis]
     else:
-        proven = f"{percent(access.verifiable)} of genuine reports"
+        proven = f"{share(access.verifiable, access.labelled)} genuine reports"
     if not access.forged_submitted:
         return proven, access.note
-    return (
-        proven,
-        f"Measured: {access.forged_accepted} of {access.forged_submitted} forgeries accepted.",
-    )
+    return proven, f"Measured: {forged(access)} forgeries accepted."
+
+
+def forged(access: Access) -> str:
+    """``0 of 300``, and what was altered: a mode is tried only with what it checks."""
+    if not access.forged_submitted:
+        return "–"
+    altered = ", ".join(access.forged_by)
+    return f"{access.forged_accepted} of {access.forged_submitted} ({altered})"
+
+
+def cautions(results: Results) -> list[str]:
+    """What this run's numbers must not be read without."""
+    told = _repeats(results)
+    if len({one.round for one in results.rounds}) == 1:
+        short = "short " if "--quick" in results.argv else ""
+        told.append(f"One {short}round of each mode: a first look, no more than that.")
+    noisy = [pair for pair, got in results.ratios.items() if any(one.noisy for one in got.values())]
+    if noisy:
+        worst = max(one.lag_ms.p99 for one in results.rounds if one.kept)
+        told.append(
+            f"The machine was too busy (generator's lag p99 up to {number(worst)} ms) to tell the "
+            f"p99 of {', '.join(noisy)} apart."
+        )
+    return told
+
+
+def limits(results: Results) -> list[str]:
+    """What holds for every run."""
+    return [*(NOT_AUDITED[mode] for mode in results.modes if mode in NOT_AUDITED), *ALWAYS]
+
+
+def _repeats(results: Results) -> list[str]:
+    """Each round that was played twice, and why."""
+    return [
+        f"Round {one.round + 1} was repeated in every mode: at first {one.mode} was void "
+        f"(generator's lag p99 {number(one.lag_ms.p99)} ms, {one.achieved_per_s:.0f} of "
+        f"{one.offered_per_s:.0f} messages a second acknowledged). The repetition counts."
+        for one in results.rounds
+        if not one.kept and not one.valid
+    ]
