@@ -45,9 +45,9 @@ from server.keyrings.franking import FrankingKeyFiles
 from server.link import Handler, Link
 from server.observe import Metrics
 from server.relay import Relay, now_ms
-from server.secrets_file import secret_file, token_file
+from server.secrets_file import private_directory, secret_file, token_file
 from server.session import Session, table
-from server.settings_tree import Settings
+from server.settings_tree import Listen, Settings
 from server.store.sqlite import SqliteStore
 from server.watch import Watch
 
@@ -66,7 +66,9 @@ def installed_modes() -> dict[str, Mode]:
 
 
 class App:
-    """One relay process. ``start`` once, ``stop`` once; raises ``BadConfig`` or ``OSError``.
+    """One relay process. ``start`` once, ``stop`` once.
+
+    ``start`` raises ``BadConfig``, ``StoreUnavailable`` or ``OSError``.
 
     ``sources`` reads file and environment again, for a reload.
     """
@@ -107,7 +109,7 @@ class App:
 
     async def _start(self) -> None:
         settings, data = self.settings, self.settings.data
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(data, "data")
         self._log_key = secret_file(data / "log.key", SECRET_SIZE)
         logs.configure(settings.log.level, settings.log.format, self._log_key)
         context = self._tls()
@@ -142,7 +144,10 @@ class App:
         self.gateway = Gateway(_gateway_settings(self.settings), self._handler(), self.watch)
         token = token_file(data / "admin.token", ADMIN_TOKEN_PREFIX)
         self.internal = Internal(self.settings.internal, self, token)
-        await self.gateway.start(context)
+        try:
+            await self.gateway.start(context)
+        except OSError as error:
+            raise _cannot_listen(self.settings.listen, error) from None
         self._closing.push_async_callback(self.gateway.close)
         await self.internal.start()
         self._closing.push_async_callback(self.internal.stop)
@@ -348,6 +353,15 @@ def _start(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) ->
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
+
+
+def _cannot_listen(listen: Listen, error: OSError) -> BadConfig:
+    # asyncio rewrites the text of a failed bind; a failed look-up of a name has no errno.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror
+    return BadConfig(
+        f"cannot listen on listen.address {listen.address}, listen.port {listen.port}: {reason}"
+    )
 
 
 def _gateway_settings(settings: Settings) -> GatewaySettings:

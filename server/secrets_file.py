@@ -1,7 +1,8 @@
 """Secrets that live in a file of their own: made once, readable by one user, never replaced.
 
-What may live here: making and reading such files. What may not: what the secrets are for.
-Every function blocks on the disk for microseconds and belongs to start-up.
+What may live here: making and reading such files, and the directories for them. What may not:
+what the secrets are for. Every function blocks on the disk for microseconds and belongs to the
+start.
 """
 
 from __future__ import annotations
@@ -42,6 +43,25 @@ def secret_file(path: Path, size: int, *, make: bool = True) -> bytes:
             " kind; restore it from a backup"
         )
     return content
+
+
+def private_directory(path: Path, purpose: str) -> None:
+    """Make ``path``, or check that it is a directory which only this user may enter.
+
+    ``purpose`` names it in the error: the setting, or what is kept there. Raises ``BadConfig``.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.stat()
+    except OSError as error:
+        raise BadConfig(
+            f"{purpose}: cannot use {path} as a directory ({error.strerror}); name another, or"
+            " let this user make it"
+        ) from None
+    if status.st_uid != os.geteuid():
+        raise BadConfig(f"{purpose}: {path} belongs to another user; run: chown $(id -u) '{path}'")
+    if status.st_mode & _OTHERS:
+        raise BadConfig(f"{purpose}: others may enter {path}; run: chmod 700 '{path}'")
 
 
 def token_file(path: Path, prefix: str) -> str:

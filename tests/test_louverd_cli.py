@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,6 +195,31 @@ def test_the_operator_hears_the_cure_that_clients_do_not(
     line, code = typed("louverd serve --set listen.insecure=true", capfd, monkeypatch)[-2:]
     assert line.startswith("! louverd: louver-data/louver.db is damaged: keep a copy")
     assert code == "? 1"
+
+
+@pytest.mark.usefixtures("_place")
+def test_settings_that_the_machine_refuses_are_one_sentence_and_2(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").touch()
+    Path("open").mkdir()
+    Path("open").chmod(0o755)
+    serve = "louverd serve --set listen.insecure=true --set internal.port=0 --set"
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        refused = {
+            "data=file": "data: cannot use file as a directory (File exists)…",
+            "data=file/data": "data: cannot use file/data as a directory (Not a directory)…",
+            "data=open": "data: others may enter open; run: chmod 700 'open'",
+            f"listen.port={port}": "cannot listen on listen.address 127.0.0.1, listen.port"
+            f" {port}: Address already in use",
+        }
+        for setting, sentence in refused.items():
+            line, code = typed(f"{serve} {setting}", capfd, monkeypatch)[-2:]
+            assert like(f"! louverd: {sentence}", line)
+            assert code == "? 2"
 
 
 class Louverd:

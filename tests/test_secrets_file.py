@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from crypto_modes.errors import BadConfig
-from server.secrets_file import new_token, read_private, secret_file, token_file
+from server.secrets_file import (
+    new_token,
+    private_directory,
+    read_private,
+    secret_file,
+    token_file,
+)
 
 
 def test_a_new_secret_is_random_and_private(tmp_path: Path) -> None:
@@ -81,6 +87,22 @@ def test_an_impossible_directory_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadConfig, match="secret file"):
         secret_file(tmp_path / "file" / "pepper", 32)
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o704, 0o770])
+def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path, mode: int) -> None:
+    private_directory(tmp_path / "new" / "data", "data")
+    assert stat.S_IMODE((tmp_path / "new" / "data").stat().st_mode) == 0o700
+    (tmp_path / "new" / "data").chmod(mode)
+    with pytest.raises(BadConfig, match=r"^data: others may enter .*data; run: chmod 700 "):
+        private_directory(tmp_path / "new" / "data", "data")
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "data"):
+        with pytest.raises(BadConfig, match=f"^data: cannot use {path} as a directory"):
+            private_directory(path, "data")
 
 
 def test_processes_that_race_agree_on_one_secret(tmp_path: Path) -> None:

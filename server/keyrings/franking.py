@@ -8,17 +8,15 @@ the operator included, can tell a true stamp from a forged one.
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from crypto_modes.contract import Need, NeedFrankingKey
-from crypto_modes.errors import BadArgument, BadConfig, ReportRefused
+from crypto_modes.errors import BadArgument, ReportRefused
 from crypto_modes.franking import month_of
 from crypto_modes.primitives import KEY_SIZE
-from server.secrets_file import secret_file
+from server.secrets_file import private_directory, secret_file
 
 REPORT_WINDOW = timedelta(days=90)
 # A message stamped as a month ends may ask for its key a moment later.
@@ -41,7 +39,7 @@ class FrankingKeyFiles:
         self._now = now
         self._keys: dict[int, bytes] = {}
         self._ends: dict[int, int] = {}
-        _check_directory(directory)
+        private_directory(directory, "the franking keys")
 
     def find(self, month: int) -> bytes:
         """The 32-byte key of ``YYYYMM``. Raises ``Need``, or ``ReportRefused`` once destroyed."""
@@ -110,15 +108,3 @@ def _end_of_window(month: int) -> int:
 
 def _destroyed(month: int) -> ReportRefused:
     return ReportRefused(f"the franking key of {month} is destroyed; reports on it have expired")
-
-
-def _check_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
-    except OSError as error:
-        raise BadConfig(f"cannot use the directory {directory}: {error.strerror}") from None
-    if status.st_uid != os.geteuid():
-        raise BadConfig(f"{directory} belongs to another user; run: chown $(id -u) '{directory}'")
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise BadConfig(f"others may enter {directory}; run: chmod 700 '{directory}'")
