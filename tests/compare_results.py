@@ -80,6 +80,7 @@ def made_up() -> results.Results:
             python="3.11.2",
             openssl="OpenSSL 3.5.4",
             sqlite="3.51.3",
+            hdrhistogram="0.10.3",
             loop="uvloop 0.22",
         ),
         trace=results.TraceInfo(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from client.compare import cli, plan, record, results
+from client.compare import campaign, cli, plan, record, results
 from client.compare.cli import run
 from crypto_modes.errors import BadArgument
+from tests import toy_mode
 from tests.compare_results import made_up, raw
 
 
@@ -53,9 +54,11 @@ def test_thresholds_are_judged(text: str, crossed: bool) -> None:
         ("p99", "takes a condition"),
         ("e2ee.latency_ms.p99=50", "takes a condition"),
         ("mls.latency_ms.p99<50", "not among the modes"),
-        ("tls.latency_ms.p42<50", "there is: count, p50"),
-        ("tls.latency_ms<50", "no measure ''"),
-        ("tls.words<50", "is no number"),
+        ("tls.latency_ms.p42<50", "did you mean latency_ms.p99 or"),
+        ("tls.latency.p99<50", "did you mean latency_ms.p99 or"),
+        ("tls.latency_ms<50", "did you mean latency_ms.count or latency_ms.p50 or"),
+        ("tls.exposure.databse.recovered<=0", "did you mean exposure.database.recovered or"),
+        ("tls.words<50", r"no measure 'words'; There are: latency_ms.count\|p50\|p90"),
     ],
 )
 def test_a_wrong_threshold_says_what_is_right(text: str, complaint: str) -> None:
@@ -102,6 +105,53 @@ def test_a_report_is_rendered_again_from_raw_data(
     assert run(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "index.html")
     assert "<svg" in (tmp_path / "index.html").read_text()
+
+
+def test_every_measure_that_is_offered_can_be_looked_up() -> None:
+    known = list(results.measures())
+    assert len(known) > 50
+    for path in known:
+        condition = plan.threshold(f"e2ee.{path}>=0", ("tls", "e2ee"))
+        condition.judge(made_up())
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, BadArgument])
+def test_an_interrupted_run_leaves_no_empty_directory(
+    failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    async def compare(plan: plan.Plan, *_: object) -> None:
+        seen.append(plan.out.is_dir())
+        raise failure("stop")
+
+    monkeypatch.setattr(campaign, "compare", compare)
+    (tmp_path / "old").mkdir()
+    assert run(["--out", str(tmp_path / "new" / "report")]) in (cli.USAGE, cli.INTERRUPTED)
+    assert run(["--out", str(tmp_path / "old")]) in (cli.USAGE, cli.INTERRUPTED)
+    assert seen == [True, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_mode_of_another_package_can_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = []
+
+    async def compare(plan: plan.Plan, *_: object) -> None:
+        planned.append(plan.modes)
+        raise BadArgument("enough")
+
+    monkeypatch.setattr(campaign, "compare", compare)
+    monkeypatch.setattr("client.client.entry_points", lambda group: [_Entry()])
+    assert run(["--modes", "forgetful,tls"]) == cli.USAGE
+    assert run([]) == cli.USAGE
+    assert planned == [("forgetful", "tls"), ("tls", "at_rest", "e2ee")]
+
+
+class _Entry:
+    """An entry point that another package would declare."""
+
+    def load(self) -> object:
+        return toy_mode.MODE
 
 
 def test_diff_of_a_run_with_itself_sees_no_difference(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from client.compare import page as parts
 from client.compare import report, terminal, words
 from client.compare.results import Access, Interval, Results
 from tests.compare_results import made_up, raw
@@ -61,8 +62,9 @@ def test_the_first_screen_has_the_numbers(page: str) -> None:
         assert words.number(mode.latency_ms.p50) in head
         assert words.number(mode.throughput.per_core_second) in head
         assert mode.words in head
-    assert "0 of 300 (text, reporter, place, key) forgeries" in head
-    assert head.count("0 of 300 (text, reporter, place) forgeries") == 2
+    assert head.count("0 of 300 forgeries accepted (altered text, reporter, place).") == 2
+    assert "0 of 300 forgeries accepted (altered text, reporter, place, key)." in head
+    assert "0 of 300 (text 75, reporter 75, place 75, key 75)" in page
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,26 @@ def test_the_printed_command_can_be_pasted() -> None:
     assert "./louver compare --threshold &#39;e2ee.latency_ms.p99&lt;50&#39;" in report.html(
         found, raw()
     )
+
+
+def test_without_the_histogram_library_one_sentence_says_so(page: str) -> None:
+    found = made_up()
+    machine = msgspec.structs.replace(found.machine, hdrhistogram="absent")
+    assert "hdrhistogram is not installed" not in page
+    html = report.html(msgspec.structs.replace(found, machine=machine), raw())
+    assert "hdrhistogram is not installed" in html
+
+
+def test_a_mode_nobody_here_knows_gets_a_colour_and_a_louver() -> None:
+    found, seven = made_up(), [f"mode{n}" for n in range(7)]
+    modes = dict(zip(seven, [*found.modes.values()] * 3, strict=False))
+    ratios = {"mode6/mode0": found.ratios["e2ee/tls"]}
+    many = msgspec.structs.replace(found, modes=modes, ratios=ratios)
+    shown = parts.page(many)["modes"]
+    assert [m["place"] for m in shown] == [1, 2, 3, 4, 5, 6, 1]
+    assert [m["slats"] for m in shown[:3]] == [0, 1, 2]
+    css = re.findall(r"--mode(\d):", report.html(found, raw()))
+    assert {str(m["place"]) for m in shown} == set(css)
 
 
 def _printed(found: Results) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -9,9 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from client.compare import measures, record, results, stats
+from client.compare import campaign, cli, measures, plan, record, results, stats
 from client.compare.measures import Raw
+from client.compare.trace import Row, Trace
 from crypto_modes.errors import BadArgument
+from tests import compare_results
 from tests.compare_results import made_up, raw
 
 
@@ -90,6 +93,30 @@ def test_hlog_holds_the_latencies(tmp_path: Path) -> None:
     assert histogram.get_total_count() == 100
     assert histogram.get_value_at_percentile(50) == pytest.approx(1000, rel=0.001)
     assert histogram.get_max_value() == pytest.approx(50_000, rel=0.001)
+
+
+def test_without_its_library_there_is_no_hlog_and_the_rest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hdrh", None)  # any import of it fails
+    monkeypatch.setattr(record, "can_write_hlog", lambda: False)
+    trace = Trace("t", 1, 2, (Row(0, 0, 1, "text", "x"),))
+    size = plan.Size(users=2, rate=1, warmup=0, duration=1, rounds=1, slices=1)
+    planned = plan.Plan(
+        modes=compare_results.MODES, trace=trace, size=size, seed=1, thresholds=(), out=tmp_path,
+        argv=(),
+    )  # fmt: skip
+    cli._check_installed()
+    cli._write(planned, campaign.Finished(made_up(), raw(), 0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("blocks.csv.gz", "index.html", "results.json", "samples.csv.gz", "trace.jsonl")
+    ]
+
+
+def test_the_library_of_histograms_is_found_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert record.can_write_hlog()
+    monkeypatch.setattr(record, "find_spec", lambda name: None)
+    assert not record.can_write_hlog()
 
 
 def test_summary_names_percentiles() -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from client.compare.plan import Plan, Size
 
 USAGE, UNREACHABLE, INTERRUPTED = 2, 3, 130
-_NEEDED = ("numpy", "matplotlib", "jinja2", "hdrh", "jwt")
+_NEEDED = ("numpy", "matplotlib", "jinja2", "jwt")
 _EXITS = (
     "Exit codes: 0 ok, 1 unexpected, 2 usage or config, 3 not reachable, 4 measurement invalid, "
     "5 verification failed, 99 threshold crossed, 130 interrupted."
@@ -136,8 +137,8 @@ def _compare(plan: Plan, json: bool) -> int:
     from client.compare import campaign, results, terminal
 
     notes = _console(stderr=True)
-    plan.out.mkdir(parents=True, exist_ok=True)
     with (
+        _made(plan.out),
         tempfile.TemporaryDirectory(prefix="louver-compare-") as home,
         terminal.progress(notes, campaign.steps(plan)) as say,
     ):
@@ -152,6 +153,21 @@ def _compare(plan: Plan, json: bool) -> int:
     return finished.code
 
 
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """A directory, made before the work so that a wrong one is told at once; whatever of it was
+    made here, and is still empty when the work fails, goes away again."""
+    made = [one for one in (directory, *directory.parents) if not one.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for one in made:
+            with suppress(OSError):  # not empty: what was written stays
+                one.rmdir()
+        raise
+
+
 def _write(plan: Plan, finished: Finished) -> None:
     """Raw data first, then what is derived from it."""
     from client.compare import measures, record, report, results
@@ -159,7 +175,7 @@ def _write(plan: Plan, finished: Finished) -> None:
     raw = finished.raw
     record.write(plan.out, raw.samples, raw.blocks)
     (plan.out / "trace.jsonl").write_bytes(plan.trace.encoded)
-    for mode in plan.modes:
+    for mode in plan.modes if record.can_write_hlog() else ():
         micros = measures.flat(raw.latency(mode)) * 1000
         record.write_hlog(plan.out / f"latency-{mode}.hlog", micros, mode)
     (plan.out / results.FILE).write_bytes(results.encode(finished.results))

@@ -32,6 +32,7 @@ from client.compare.lab import trust
 from client.compare.pacer import TracePacer
 from client.compare.trace import Row, Trace
 from client.compare.trace import load as load_trace
+from crypto_modes.errors import LouverError
 
 FIRST = -1  # the row number of a first message is FIRST - (its conversation's number)
 
@@ -174,7 +175,13 @@ class Load:
 
     def _send(self, row: int, sender: int, recipient: int, content: bytes, planned: int) -> None:
         now = time.monotonic_ns()
-        future = self._chats[sender].send_soon(self._accounts[recipient], content)
+        try:
+            future = self._chats[sender].send_soon(self._accounts[recipient], content)
+        except LouverError as error:
+            # A full window, or a chat that has ended: this row is lost, and said to be. The rows
+            # after it must be tried all the same.
+            self._log.sent.append(SentRow(row, b"", planned, now, 0, repr(error)))
+            return
         self._waiting.add(future)
 
         def settled(done: asyncio.Future[Any]) -> None:

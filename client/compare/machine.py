@@ -24,6 +24,7 @@ def machine() -> Machine:
         python=platform.python_version(),
         openssl=ssl.OPENSSL_VERSION,
         sqlite=f"as in apsw {version('apsw')}",
+        hdrhistogram=version("hdrhistogram"),
         loop=f"uvloop {version('uvloop')}" if version("uvloop") != "absent" else "asyncio",
     )
 

@@ -37,7 +37,7 @@ _PATHS: dict[Path, tuple[str, str]] = {
 }
 _MEASURED = (
     "readable", "confirmed",
-    "confirmed by", "forged accepted (altered)", "bytes disclosed per byte needed",
+    "confirmed by", "forged accepted (altered in)", "bytes disclosed per byte needed",
     "time to evidence in one command, its start included: ms, p50 / p99",
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ def page(results: Results) -> Part:
         "drill_text": _drill_text(results),
         "drill": _drill(results),
         "reading": words.READING,
-        "missing": words.MISSING,
+        "missing": words.missing(results),
         "command": shlex.join(["./louver", "compare", *results.argv]),
         "details": _details(results),
         "rounds_table": _rounds(results),
@@ -259,11 +259,15 @@ def _access(got: Access) -> list[str]:
     if not got.measured:
         return [words.NOT_MEASURED, *["–"] * (len(_MEASURED) - 1)]
     span = got.time_to_evidence_ms
+    forged = "–"
+    if got.forged_submitted:
+        parts = ", ".join(f"{what} {count}" for what, count in got.forged_by.items())
+        forged = f"{got.forged_accepted} of {got.forged_submitted} ({parts})"
     return [
         share(got.readable, got.labelled),
         share(got.verifiable, got.labelled),
         {"record": "the relay's record", "commitment": "commitment, stamp"}.get(got.basis, "–"),
-        words.forged(got),
+        forged,
         number(got.over_collection) if got.over_collection is not None else "–",
         f"{number(span.p50)} / {number(span.p99)}" if span else "–",
     ]

@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, get_type_hints
 
@@ -69,8 +70,16 @@ def read(directory: Path) -> tuple[list[Sample], list[Block]]:
     return _read(directory / SAMPLES, Sample), _read(directory / BLOCKS, Block)
 
 
+def can_write_hlog() -> bool:
+    """Whether its library is there: it has no wheel for Linux on ARM."""
+    return find_spec("hdrh") is not None
+
+
 def write_hlog(path: Path, latencies_us: Iterable[float], title: str) -> None:
-    """A histogram log of latencies in microseconds, three significant digits."""
+    """A histogram log of latencies in microseconds, three significant digits.
+
+    Only where ``can_write_hlog``. Nothing else is made of it: the samples hold the same.
+    """
     from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]  # it ships no types
     from hdrh.log import HistogramLogWriter  # type: ignore[import-untyped]  # nor here
 

@@ -8,17 +8,22 @@ says otherwise, sizes bytes, rates per second.
 from __future__ import annotations
 
 import typing
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from crypto_modes.contract import ADVERSARIES
 from crypto_modes.errors import BadArgument
 
 SCHEMA = "louver.compare/1"
 FILE = "results.json"
 SCHEMA_FILE = "results.schema.json"
+PATHS = ("scan", "user_report", "legal_request", "insider")
+_KEYS = {"moderation": PATHS, "exposure": ADVERSARIES}
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,7 +179,7 @@ class ModeResult(_Part, frozen=True, kw_only=True):
 
 
 class Machine(_Part, frozen=True, kw_only=True):
-    """Where it ran."""
+    """Where it ran; a version is "absent" where something is not installed."""
 
     cpu: str
     cores: int
@@ -183,6 +188,7 @@ class Machine(_Part, frozen=True, kw_only=True):
     python: str
     openssl: str
     sqlite: str
+    hdrhistogram: str
     loop: str
 
 
@@ -263,21 +269,42 @@ def read(directory: Path) -> Results:
         raise BadArgument(f"{path} does not follow {SCHEMA}: {error}") from None
 
 
-def check_path(path: str, part: Any = None) -> None:
+def measures(part: Any = None) -> Iterator[str]:
+    """The dotted paths of all numbers that a mode can have."""
+    for field in msgspec.structs.fields(part or ModeResult):
+        kind = _bare(field.type)
+        steps = [field.name]
+        if typing.get_origin(kind) is dict:
+            steps = [f"{field.name}.{key}" for key in _KEYS.get(field.name, ())]
+            kind = typing.get_args(kind)[1]
+        for step in steps:
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                yield from (f"{step}.{rest}" for rest in measures(kind))
+            elif kind in (int, float):
+                yield step
+
+
+def check_path(path: str) -> None:
     """Raise ``BadArgument`` where no mode can have a number at this dotted path."""
-    fields = {f.name: _bare(f.type) for f in msgspec.structs.fields(part or ModeResult)}
-    step, _, rest = path.partition(".")
-    if step not in fields:
-        raise BadArgument(f"no measure {step!r}; there is: {', '.join(fields)}")
-    kind = fields[step]
-    if typing.get_origin(kind) is dict:
-        # The next step is a key (an adversary, a path of the drill); results will tell.
-        rest = rest.partition(".")[2]
-        kind = typing.get_args(kind)[1]
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        check_path(rest, kind)
-    elif rest or kind not in (int, float):
-        raise BadArgument(f"{path!r} is no number")
+    known = list(measures())
+    if path in known:
+        return
+    below = [name for name in known if path and name.startswith(f"{path}.")]
+    close = below[:3] or get_close_matches(path, known, n=3, cutoff=0.5)
+    asked = f"did you mean {' or '.join(close)}? " if close else ""
+    raise BadArgument(f"no measure {path!r}; {asked}There are: {_grouped(known)}")
+
+
+def _grouped(paths: Iterable[str]) -> str:
+    """Dotted paths in short: last steps that share a beginning together, keys as one."""
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        *before, last = path.split(".")
+        if before and before[0] in _KEYS:
+            before[1] = "|".join(_KEYS[before[0]])
+        ends = groups.setdefault(".".join(before), [])
+        ends += [last] if last not in ends else []
+    return ", ".join(f"{before}.{'|'.join(ends)}".lstrip(".") for before, ends in groups.items())
 
 
 def _bare(kind: Any) -> Any:
@@ -294,6 +321,8 @@ def lookup(results: Results, path: str) -> float | None:
     """
     here: Any = msgspec.to_builtins(results.modes)
     for step in path.split("."):
+        if here is None:
+            return None  # a group that was not measured
         if not isinstance(here, dict) or step not in here:
             known = ", ".join(here) if isinstance(here, dict) else "nothing below a number"
             raise BadArgument(f"no {step!r} in {path!r}; there is: {known}")

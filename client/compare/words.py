@@ -190,15 +190,9 @@ def proof(access: Access) -> tuple[str, str]:
         proven = f"{share(access.verifiable, access.labelled)} genuine reports"
     if not access.forged_submitted:
         return proven, access.note
-    return proven, f"Measured: {forged(access)} forgeries accepted."
-
-
-def forged(access: Access) -> str:
-    """``0 of 300``, and what was altered: a mode is tried only with what it checks."""
-    if not access.forged_submitted:
-        return "–"
-    altered = ", ".join(access.forged_by)
-    return f"{access.forged_accepted} of {access.forged_submitted} ({altered})"
+    accepted = f"{access.forged_accepted} of {access.forged_submitted} forgeries accepted"
+    # A mode is tried only with what it checks, so that refusing means something.
+    return proven, f"Measured: {accepted} (altered {', '.join(access.forged_by)})."
 
 
 def cautions(results: Results) -> list[str]:
@@ -220,6 +214,17 @@ def cautions(results: Results) -> list[str]:
 def limits(results: Results) -> list[str]:
     """What holds for every run."""
     return [*(NOT_AUDITED[mode] for mode in results.modes if mode in NOT_AUDITED), *ALWAYS]
+
+
+def missing(results: Results) -> list[str]:
+    """What was not measured, or not written."""
+    told = list(MISSING)
+    if results.machine.hdrhistogram == "absent":
+        told.append(
+            "Histogram logs (.hlog): hdrhistogram is not installed here (it has no wheel for Linux "
+            "on ARM). samples.csv.gz holds the same latencies, each of them."
+        )
+    return told
 
 
 def _repeats(results: Results) -> list[str]:
