@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 import signal
-import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -33,7 +32,7 @@ from crypto_modes.registry import BUILTIN, GROUP, registry
 from server import logs
 from server.accounts import Passwords, Tokens
 from server.bus.memory import MemoryBus
-from server.certs import server_context
+from server.certs import ServerCertificate
 from server.config import reloadable_changes
 from server.entrance import Credentials
 from server.gateway import Gateway, GatewaySettings
@@ -112,7 +111,7 @@ class App:
         private_directory(data, "data")
         self._log_key = secret_file(data / "log.key", SECRET_SIZE)
         logs.configure(settings.log.level, settings.log.format, self._log_key)
-        context = self._tls()
+        self._certificate = self._tls()
         self.store = SqliteStore(
             data,
             durability=settings.store.durability,
@@ -136,16 +135,16 @@ class App:
             observer=self.watch,
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
         )
-        await self._listen(data, context)
+        await self._listen(data)
         self._describe()
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
 
-    async def _listen(self, data: Path, context: ssl.SSLContext | None) -> None:
+    async def _listen(self, data: Path) -> None:
         self.gateway = Gateway(_gateway_settings(self.settings), self._handler(), self.watch)
         token = token_file(data / "admin.token", ADMIN_TOKEN_PREFIX)
         self.internal = Internal(self.settings.internal, self, token)
         try:
-            await self.gateway.start(context)
+            await self.gateway.start(self._certificate.context if self._certificate else None)
         except OSError as error:
             raise _cannot_listen(self.settings.listen, error) from None
         self._closing.push_async_callback(self.gateway.close)
@@ -193,11 +192,15 @@ class App:
         self.watch.changed("relay stopped")
 
     async def reload(self, settings: Settings) -> list[str]:
-        """Take new settings where that is possible without a restart; the keys that changed.
+        """Take new settings where that is possible without a restart, and what the certificate's
+        files hold now; the keys that changed.
 
-        Raises ``BadConfig``, and changes nothing, where a key needs a restart.
+        Raises ``BadConfig``, and changes nothing, where a key needs a restart or the files cannot
+        be used.
         """
         changes = reloadable_changes(self.settings, settings)
+        if self._certificate is not None:
+            self._certificate.reload()
         log = settings.log
         logs.configure(log.level, log.format, self._log_key)
         self.gateway.reload(_gateway_settings(settings))
@@ -240,11 +243,11 @@ class App:
 
     # --- parts ---
 
-    def _tls(self) -> ssl.SSLContext | None:
+    def _tls(self) -> ServerCertificate | None:
         listen = self.settings.listen
         if listen.insecure:
             return None
-        return server_context(Path(listen.certificate), Path(listen.key), tls12=listen.tls12)
+        return ServerCertificate(Path(listen.certificate), Path(listen.key), tls12=listen.tls12)
 
     async def _modes(self, data: Path) -> dict[str, ServerMode]:
         path = self.settings.keys.path

@@ -46,18 +46,34 @@ def server_context(certificate: Path, key: Path, *, tls12: bool = False) -> ssl.
     context.set_ciphers(_TLS12_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.num_tickets = 0
-
-    def refuse_to_ask() -> str:
-        # Without this, OpenSSL would wait for a passphrase on the terminal of a service.
-        raise BadConfig(f"listen.key: {key} is encrypted; give the relay an unencrypted copy")
-
-    try:
-        context.load_cert_chain(certificate, key, password=refuse_to_ask)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise BadConfig(f"listen.key: {key} is not the key of {certificate}") from None
-        raise BadConfig(f"listen.key: {key} holds no private key in PEM form") from None
+    _load(context, certificate, key)
     return context
+
+
+class ServerCertificate:
+    """The certificate a relay shows, in a ``context`` that listeners keep for their whole life."""
+
+    def __init__(self, certificate: Path, key: Path, *, tls12: bool = False) -> None:
+        """Raises ``BadConfig`` like ``server_context``."""
+        self._certificate, self._key = certificate, key
+        self.context = server_context(certificate, key, tls12=tls12)
+        self._kind = _kind_of(certificate)
+
+    def reload(self) -> None:
+        """Show from the next handshake on what the files hold now.
+
+        Raises ``BadConfig`` where they cannot be used; then the old certificate stays.
+        """
+        # Into a context of its own first: a pair that does not fit would leave the one in use
+        # with a new certificate and an old key.
+        server_context(self._certificate, self._key)
+        if (kind := _kind_of(self._certificate)) != self._kind:
+            # OpenSSL keeps one certificate for each kind of key, and would go on offering the old.
+            raise BadConfig(
+                f"listen.certificate: {self._certificate} has another kind of key ({kind} instead"
+                f" of {self._kind}); restart the relay to use it"
+            )
+        _load(self.context, self._certificate, self._key)
 
 
 def make_dev_certificates(directory: Path) -> tuple[Path, Path, Path]:
@@ -173,6 +189,21 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         file.write(content)
 
 
+def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Put a certificate and its key into ``context``. Raises ``BadConfig``."""
+
+    def refuse_to_ask() -> str:
+        # Without this, OpenSSL would wait for a passphrase on the terminal of a service.
+        raise BadConfig(f"listen.key: {key} is encrypted; give the relay an unencrypted copy")
+
+    try:
+        context.load_cert_chain(certificate, key, password=refuse_to_ask)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise BadConfig(f"listen.key: {key} is not the key of {certificate}") from None
+        raise BadConfig(f"listen.key: {key} holds no private key in PEM form") from None
+
+
 def _require_readable(setting: str, path: Path) -> None:
     try:
         with path.open("rb"):
@@ -184,6 +215,12 @@ def _require_readable(setting: str, path: Path) -> None:
         ) from None
     except OSError as error:
         raise BadConfig(f"{setting}: cannot read {path}: {error.strerror}") from None
+
+
+def _kind_of(certificate: Path) -> str:
+    """The kind of a certificate's key, such as ``EllipticCurve`` or ``RSA``."""
+    first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    return type(first.public_key()).__name__.removesuffix("PublicKey")
 
 
 def _require_valid_now(certificate: Path) -> None:

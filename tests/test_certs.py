@@ -20,6 +20,7 @@ from crypto_modes.errors import BadConfig
 from server.certs import make_dev_certificates, server_context
 from server.gateway import Gateway, GatewaySettings
 from server.gateway.security import UNREPORTED, Negotiated
+from tests.conftest import Running, StartRelay
 from tests.gateway_rig import HELLO, Notes, Recorder, encoded, greets, notice
 
 
@@ -123,6 +124,64 @@ def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
     issued.cert_chain_pems[0].write_to_path(certificate)
     issued.private_key_pem.write_to_path(key)
     refuses(certificate, key, "expired on 2020-02-29")
+
+
+# Renewal while the relay runs
+
+
+async def shown(relay: Running) -> bytes:
+    """The certificate in the relay's next handshake, in PEM form."""
+    place = ("127.0.0.1", relay.port)
+    return (await asyncio.to_thread(ssl.get_server_certificate, place)).encode()
+
+
+def issue(certs: Path, key_type: trustme.KeyType) -> bytes:
+    """Put another authority's certificate and key in the relay's place."""
+    issued = trustme.CA(key_type=key_type).issue_cert("localhost", key_type=key_type)
+    issued.cert_chain_pems[0].write_to_path(certs / "relay.pem")
+    issued.private_key_pem.write_to_path(certs / "relay.key")
+    return issued.cert_chain_pems[0].bytes()
+
+
+@pytest.mark.asyncio
+async def test_a_reload_shows_the_renewed_certificate(start_relay: StartRelay) -> None:
+    relay = await start_relay(tls=True)
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    certs = Path(relay.app.settings.listen.certificate).parent
+    before = await shown(relay)
+    renewed = issue(certs, trustme.KeyType.ECDSA)
+    assert await shown(relay) == before
+    assert await relay.app.reload(relay.app.settings) == []
+    assert (await shown(relay)).split() == renewed.split() != before.split()
+    assert (await alice.say(bob, "connections of before go on")).seq == 1
+
+
+def harm(certificate: Path, key: Path, damage: str) -> None:
+    if damage == "no certificate":
+        certificate.write_text("half a file")
+    elif damage == "another key":
+        key.write_bytes(make_dev_certificates(certificate.parent / "other")[2].read_bytes())
+    elif damage == "no file":
+        key.unlink()
+    else:
+        issue(certificate.parent, trustme.KeyType.RSA)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("damage", ["no certificate", "another key", "no file", "another kind"])
+async def test_a_renewal_that_cannot_be_used_leaves_everything_as_it_was(
+    start_relay: StartRelay, damage: str
+) -> None:
+    relay = await start_relay(tls=True)
+    listen = relay.app.settings.listen
+    before = await shown(relay)
+    harm(Path(listen.certificate), Path(listen.key), damage)
+    limits = relay.app.settings.limits.model_copy(update={"page": 7})
+    changed = relay.app.settings.model_copy(update={"limits": limits})
+    with pytest.raises(BadConfig, match=r"^listen\.(certificate|key): .*relay\."):
+        await relay.app.reload(changed)
+    assert await shown(relay) == before
+    assert relay.app.settings.limits.page != 7
 
 
 # What a handshake agrees on
