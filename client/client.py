@@ -237,6 +237,7 @@ class Chat:
             await self._keys.publish(self.welcome.words, replace=replace_key)
         except KeyRefused as error:
             self.unlinked = error
+        self._spawn(partial(self._keys.run, self._report))
 
     async def close(self) -> None:
         """Ack what was handed over, and end. Called by ``connect``."""
@@ -306,8 +307,11 @@ class Chat:
         try:
             await work()
         except LouverError as error:
-            if self.state is not ChatState.CLOSED:
-                self._emit(wire.error_frame(0, error))
+            self._report(error)
+
+    def _report(self, error: LouverError) -> None:
+        if self.state is not ChatState.CLOSED:
+            self._emit(wire.error_frame(0, error))
 
     async def _pushed(self, frame: wire.Devices | wire.Policy) -> None:
         if isinstance(frame, wire.Devices):

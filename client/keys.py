@@ -1,4 +1,4 @@
-"""This device's own keys at the relay: published on connecting, and refilled as the counts fall.
+"""This device's own keys: published on connecting, renewed and refilled meanwhile, and purged.
 
 What may live here: when to publish, and in which portions. What may not: making keys (the modes),
 or anything about other people's (``trust``).
@@ -6,25 +6,75 @@ or anything about other people's (``trust``).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
+from secrets import SystemRandom
 
 import msgspec
 
 from client.session import Session
-from client.trust import Trust, Verifying
+from client.trust import Trust, Verifying, now_ms
 from crypto_modes import wire
-from crypto_modes.errors import KeyRefused
+from crypto_modes.errors import KeyRefused, LouverError
 
+# How often is looked whether something is due. A burst of first messages makes one refill.
+ROUND_SECONDS = 60.0
+DAY = 24 * 60 * 60 * 1000
+_random = SystemRandom().random
 _FRAME_ROOM = 8 * 1024  # for names, brackets and quotes
 
 
 class OwnKeys:
-    """The own keys of one device, of every mode that has some."""
+    """The own keys of one device, of every mode that has some.
 
-    def __init__(self, session: Session, trust: Trust) -> None:
+    Time is given: ``sleep`` seconds, ``now`` milliseconds, and ``uniform`` in [0, 1) for the jitter
+    that keeps a thousand devices from renewing their keys in one moment.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        trust: Trust,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], int] = now_ms,
+        uniform: Callable[[], float] = _random,
+    ) -> None:
         self._session = session
         self._trust = trust
+        self._sleep = sleep
+        self._now = now
+        self._uniform = uniform
+
+    async def run(self, report: Callable[[LouverError], None]) -> None:
+        """Keep the keys in order until cancelled, or until the session has ended.
+
+        Purge at once and then about daily, publish what is due then, and also soon after a peer
+        used up a one-time key. What goes wrong is reported, and tried again when it is due again.
+        """
+        due = 0
+        while True:
+            self._session.check()
+            late = self._now() >= due
+            try:
+                if late:
+                    await self.purge()
+                if (late and due) or self._used():  # on connecting, `publish` was called already
+                    await self.publish(())
+            except LouverError as error:
+                report(error)
+            if late:
+                due = self._now() + int(DAY * (0.75 + self._uniform() / 2))
+            await self._sleep(ROUND_SECONDS * (0.5 + self._uniform()))
+
+    async def purge(self) -> None:
+        """Delete what is past its time, of every mode."""
+        for client in self._trust.all_verifying().values():
+            await self._trust.resolve(client.purge)
+
+    def _used(self) -> bool:
+        return any(client.refill_due() for client in self._trust.all_verifying().values())
 
     async def publish(self, modes: Collection[str], *, replace: bool = False) -> None:
         """Publish this device's keys, and refill them, where one of ``modes`` calls for it.

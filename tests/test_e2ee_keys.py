@@ -61,6 +61,18 @@ def test_refills_are_batched(left: tuple[int, int], added: dict[tuple[str, int],
     assert count(prekeys(frames)) == expected
 
 
+def test_a_relay_that_always_says_it_has_none_gets_no_more_than_a_days_keys() -> None:
+    relay, alice, _ = couple()
+    none = wire.Published(ref=0, version=1)
+    made = [count(prekeys(alice.client.publication(none))) for _ in range(5)]
+    full = {("once", 5): 100, ("once", 8): 100}
+    assert made == [full, full, {}, {}, {}]  # and a hundred at first
+    alice.restart()
+    assert alice.client.publication(none) == []
+    relay.clock.now += DAY
+    assert count(prekeys(alice.client.publication(none))) == full
+
+
 def test_signed_keys_rotate_after_a_week_and_are_kept_for_thirty_days() -> None:
     relay, alice, bob = couple()
     full = wire.Published(ref=0, version=1, once=100, kem=100)

@@ -11,7 +11,7 @@ from crypto_modes.contract import (
 )
 from crypto_modes.e2ee import sessions
 from crypto_modes.errors import CannotOpen
-from tests.e2ee_relay import ALICE, BOB, couple, talking
+from tests.e2ee_relay import ALICE, BOB, Device, couple, talking
 
 DAY = 24 * 60 * 60 * 1000
 
@@ -151,6 +151,33 @@ def test_skipped_keys_are_forgotten_after_a_week() -> None:
         bob.receive(late)
     bob.receive(alice.send(BOB))
     assert not [key for table, key in bob.state.rows if table == sessions.SKIPPED]
+
+
+def test_purging_deletes_what_is_past_its_time_though_nobody_writes() -> None:
+    relay, alice, bob = talking()
+    late = [alice.send(BOB, b"%d" % number) for number in range(4)]
+    bob.receive(late[3])
+    relay.clock.now += 6 * DAY
+    bob.client.purge()
+    assert bob.receive(late[0]).content == b"0"
+    assert skipped(bob) == 4  # two keys for each of two messages
+    relay.clock.now += 2 * DAY
+    bob.client.purge()
+    assert skipped(bob) == 0
+    with pytest.raises(CannotOpen):
+        bob.receive(late[1])
+    bob.restart()
+    alice.receive(bob.send(ALICE, b"the session goes on"))
+    relay.clock.now += 30 * DAY
+    bob.client.purge()
+    assert sessions.ACTIVE in {table for table, _ in bob.state.rows}
+    relay.clock.now += 1
+    bob.client.purge()
+    assert not {sessions.ACTIVE, sessions.INACTIVE} & {table for table, _ in bob.state.rows}
+
+
+def skipped(device: Device) -> int:
+    return sum(1 for table, _ in device.state.rows if table == sessions.SKIPPED)
 
 
 def test_more_skipped_keys_than_the_limit_push_out_the_oldest() -> None:

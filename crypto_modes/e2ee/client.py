@@ -67,6 +67,17 @@ class E2eeClient:
         head = [] if left is not None else [wire.Publish(ref=0, key=known.key, list=known.list)]
         return head + frames
 
+    def refill_due(self) -> bool:
+        """Whether a peer used up a one-time key since the last ``publication``."""
+        return self._memory.identity.used
+
+    def purge(self) -> None:
+        """Delete what is past its time: skipped keys after 7 days, sessions idle for 30, prekeys
+        after theirs. For a daily call: a thief of the device finds what is not deleted.
+        """
+        self._memory.sessions.purge(self._memory.tools.now())
+        self._memory.identity.purge()
+
     def request_certificate(self, account_key: bytes) -> bytes:
         """On a new device: make its keys, to be linked to an account whose key (32 bytes) was
         learnt from the existing device in person. Hand the result to ``certify`` there.

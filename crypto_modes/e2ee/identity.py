@@ -31,13 +31,18 @@ LIFE = 30 * DAY
 ONCE_LIFE = 90 * DAY
 ONCE_COUNT = 100
 REFILL_BELOW = 50
+# One-time keys of one algorithm made in 24 hours, whatever a relay says it has left: each is stored
+# here until it is used, for up to 90 days.
+MINT_LIMIT = 300
 FRAME_PREKEYS = 40  # KEM prekeys have 1.3 KB on the wire: 40 stay under the frame limit
 
 Use = Literal["signed", "once", "last"]
 
 
 class Own(msgspec.Struct, array_like=True):
-    """``account_seed`` is empty on a linked device; ``signed`` and ``last`` are prekey ids."""
+    """``account_seed`` is empty on a linked device; ``signed`` and ``last`` are prekey ids;
+    ``minted`` counts the one-time keys made since ``minted_since``, by algorithm.
+    """
 
     account_key: bytes
     account_seed: bytes
@@ -48,6 +53,8 @@ class Own(msgspec.Struct, array_like=True):
     signed: int = 0
     last: int = 0
     rotated: int = 0
+    minted: dict[int, int] = {}
+    minted_since: int = 0
 
     def __repr__(self) -> str:
         return f"<Own {self.account_key[:4].hex()}…>"
@@ -73,12 +80,16 @@ def _id(number: int) -> bytes:
 
 
 class Identity:
-    """The own keys of one client, in its ``State``."""
+    """The own keys of one client, in its ``State``.
 
-    __slots__ = ("_tools",)
+    ``used``: a one-time key was used up since the last publication. Only a hint when to refill.
+    """
+
+    __slots__ = ("_tools", "used")
 
     def __init__(self, tools: ClientTools) -> None:
         self._tools = tools
+        self.used = False
 
     def load(self) -> Own | None:
         """The own keys, or None before the first ``make`` or ``join``."""
@@ -125,12 +136,15 @@ class Identity:
         The first time all; after that the current signed and last-resort keys when ``left`` is
         None or they were just rotated, and one-time keys when the relay has few.
         """
-        own = self.require()
+        own, now = self.require(), self._tools.now()
+        self.used = False
         first = not own.next_id > 1
-        rotated = self._tools.now() - own.rotated >= ROTATION
+        rotated = now - own.rotated >= ROTATION
+        if not 0 <= now - own.minted_since < DAY:
+            own.minted, own.minted_since = {}, now
         fresh: list[wire.Prekey] = []
         if rotated:
-            self._purge()
+            self.purge()
             fresh += self._renew(own)
         elif left is None:
             fresh += [self._find(own.signed).public, self._find(own.last).public]
@@ -158,6 +172,7 @@ class Identity:
     def use_up(self, first: First) -> None:
         """After a first message opened: delete its one-time keys, remember it otherwise."""
         state = self._tools.state
+        self.used = True
         if first.once:
             state.delete(PREKEYS, _id(first.once))
         if self._find(first.kem).public.use == "once":
@@ -172,8 +187,11 @@ class Identity:
         return _stored(raw)
 
     def _refill(self, own: Own, algorithm: Literal[5, 8], count: int) -> list[wire.Prekey]:
-        wanted = ONCE_COUNT - count if count < REFILL_BELOW else 0
-        return [self._prekey(own, "once", algorithm) for _ in range(wanted)]
+        made = own.minted.get(algorithm, 0)
+        wanted = min(ONCE_COUNT - count, MINT_LIMIT - made) if count < REFILL_BELOW else 0
+        fresh = [self._prekey(own, "once", algorithm) for _ in range(wanted)]
+        own.minted[algorithm] = made + len(fresh)
+        return fresh
 
     def _renew(self, own: Own) -> list[wire.Prekey]:
         signed = self._prekey(own, "signed", X25519)
@@ -200,7 +218,7 @@ class Identity:
         self._tools.state.put(PREKEYS, _id(prekey.id), _encode(Stored(key.raw, prekey)))
         return prekey
 
-    def _purge(self) -> None:
+    def purge(self) -> None:
         """Delete expired prekeys, and the replay memory of last-resort keys with them."""
         state, now = self._tools.state, self._tools.now()
         for key, raw in list(state.scan(PREKEYS)):

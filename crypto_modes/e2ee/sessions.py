@@ -25,6 +25,7 @@ DAY = 24 * 60 * 60 * 1000
 INACTIVE_LIMIT = 5
 SESSION_LIFE = 30 * DAY
 SKIPPED_LIFE = 7 * DAY
+_PEER_SIZE = 32
 
 _N = Struct(">I").pack
 _SKIPPED = Struct(">32sQ")
@@ -113,6 +114,21 @@ class Sessions:
         for table in (ACTIVE, INACTIVE, SKIPPED):
             for key, _ in list(self._state.scan(table, peer)):
                 self._state.delete(table, key)
+
+    def purge(self, now: int) -> None:
+        """Delete what is past its time: idle sessions with their skipped keys, and old keys of the
+        others. Opening does the same for the session at hand; who is silent needs this.
+        """
+        for table in (ACTIVE, INACTIVE):
+            for key, raw in list(self._state.scan(table)):
+                session = sessions.from_bytes(raw)
+                prefix = key[:_PEER_SIZE] + session.id
+                if now - session.used > SESSION_LIFE:
+                    self._state.delete(table, key)
+                    self._forget(session, prefix, now)
+                elif session.skipped and now - session.oldest > SKIPPED_LIFE:
+                    self._forget(session, prefix, now - SKIPPED_LIFE)
+                    self._state.put(table, key, sessions.to_bytes(session))
 
     def _activate(self, peer: bytes, session: Session, now: int) -> Session | None:
         former = self._state.get(ACTIVE, peer)
