@@ -128,7 +128,7 @@ class Chat:
         conversation = await self._conversation(peer)
         request = wire.History(ref=0, conversation=conversation, before=before, limit=limit)
         page = await self._session.ask(request, wire.Page)
-        return [await self._incoming.recall(delivery) for delivery in page.messages]
+        return await self._incoming.recall(conversation, page.messages)
 
     async def mark_read(self, message: Message) -> None:
         """Tell the peer that the person has read everything up to ``message``."""

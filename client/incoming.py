@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -75,14 +75,7 @@ class Incoming:
 
     def delivered(self, delivery: wire.Deliver) -> None:
         """A message arrived; it waits until the program takes it."""
-        parties = (delivery.sender, delivery.recipient)
-        peer = delivery.recipient if delivery.sender == self._account else delivery.sender
-        if (
-            self._account not in parties
-            or peer == self._account
-            or delivery.conversation != policy.conversation_id(*parties)
-        ):
-            self._unreadable(delivery, "it is not of this user's conversation")
+        if not self._placed(delivery, delivery.conversation):
             return
         arrival = self._sequence(delivery.conversation).arrived(delivery.seq)
         self._queue.append(_Arrived(delivery, arrival))
@@ -125,20 +118,15 @@ class Incoming:
         self._queue.extendleft(reversed(self._held.pop(peer, [])))
         self._arrived.set()
 
-    async def recall(self, delivery: wire.Deliver) -> Message:
-        """A message of a page of history: as it was kept, or else opened now and kept."""
-        name = await self._name(delivery.sender)
-        try:
-            opened = await self._trust.resolve(lambda: self._open(delivery, name, ()))
-        except (LocalError, StoreUnavailable):
-            raise
-        except LouverError:
-            self._session.check()
-            return self._message(
-                delivery, name, Opened(content=b"", kind=delivery.kind, warnings=("cannot_open",))
-            )
-        kept = opened or self._memory.message_with(delivery.conversation, delivery.id)
-        return kept or self._message(delivery, name, Opened(content=b"", kind=delivery.kind))
+    async def recall(
+        self, conversation: bytes, deliveries: Iterable[wire.Deliver]
+    ) -> list[Message]:
+        """A page of the history of ``conversation``: as it was kept, or else opened now and kept.
+
+        A page is no more to be believed than what is delivered live: the same checks.
+        """
+        page = [each for each in deliveries if self._placed(each, conversation)]
+        return [await self._recall(each) for each in page]
 
     def flush(self) -> None:
         """Ack what was handed over."""
@@ -153,6 +141,35 @@ class Incoming:
         self._to_ack.clear()
 
     # --- inside ---
+
+    def _placed(self, delivery: wire.Deliver, conversation: bytes) -> bool:
+        """Whether ``delivery`` is of ``conversation``, one of this user with somebody else.
+
+        Computed from the two accounts: in another place it would be held to another floor, or
+        be shown as another user's.
+        """
+        parties = (delivery.sender, delivery.recipient)
+        placed = (
+            self._account in parties
+            and parties[0] != parties[1]
+            and conversation == delivery.conversation == policy.conversation_id(*parties)
+        )
+        if not placed:
+            self._unreadable(delivery, "it is not of this conversation of this user")
+        return placed
+
+    async def _recall(self, delivery: wire.Deliver) -> Message:
+        name = await self._name(delivery.sender)
+        try:
+            opened = await self._trust.resolve(lambda: self._open(delivery, name, ()))
+        except (LocalError, StoreUnavailable):
+            raise
+        except LouverError:
+            self._session.check()
+            opened = None
+        kept = opened or self._memory.message_with(delivery.conversation, delivery.id)
+        empty = Opened(content=b"", kind=delivery.kind, warnings=("cannot_open",))
+        return kept or self._message(delivery, name, empty)
 
     async def _take(self, arrived: _Arrived) -> Message | None:
         """Open the first of the queue; None if it is not to be shown, now or ever."""

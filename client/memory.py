@@ -9,8 +9,7 @@ table                 key                                           value
 client_identity       (empty)                                       Identity
 client_names          b"n" || name, b"a" || account                 account, name
 client_outgoing       conversation || id                            Outbound
-client_messages       conversation || seq u64                       messages.Message
-client_received       conversation || id                            seq u64
+client_messages       conversation || id                            messages.Message
 client_cursors        conversation                                  last seq u64
 ====================  ============================================  =========================
 """
@@ -30,7 +29,7 @@ from crypto_modes.errors import BadConfig
 
 _IDENTITY, _NAMES = "client_identity", "client_names"
 _OUTGOING, _MESSAGES = "client_outgoing", "client_messages"
-_RECEIVED, _CURSORS = "client_received", "client_cursors"
+_CURSORS = "client_cursors"
 
 _SEQ = Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode
@@ -123,22 +122,21 @@ class Memory:
 
     # --- messages sent and received ---
 
+    # By id, which the commitment of `e2ee` covers; the relay numbers as it likes, and a number
+    # that it gives twice must not put one message, and its evidence, in the place of another.
+
     def knows(self, conversation: bytes, id: bytes) -> bool:
         """Whether this message was received, or sent and accepted, before."""
-        return self.store.get(_RECEIVED, conversation + id) is not None
+        return self.store.get(_MESSAGES, conversation + id) is not None
 
     def keep_message(self, message: Message) -> None:
-        seq = _SEQ.pack(message.seq)
-        self.store.put(_MESSAGES, message.conversation + seq, _encode(message))
-        self.store.put(_RECEIVED, message.conversation + message.id, seq)
-
-    def message(self, conversation: bytes, seq: int) -> Message | None:
-        raw = self.store.get(_MESSAGES, conversation + _SEQ.pack(seq))
-        return None if raw is None else _message(raw)
+        """Keep a message for good; what is kept under its id already stays."""
+        if not self.knows(message.conversation, message.id):
+            self.store.put(_MESSAGES, message.conversation + message.id, _encode(message))
 
     def message_with(self, conversation: bytes, id: bytes) -> Message | None:
-        seq = self.store.get(_RECEIVED, conversation + id)
-        return None if seq is None else self.message(conversation, _SEQ.unpack(seq)[0])
+        raw = self.store.get(_MESSAGES, conversation + id)
+        return None if raw is None else _message(raw)
 
     def cursor(self, conversation: bytes) -> int:
         """The highest seq that was handled here; 0 before the first."""

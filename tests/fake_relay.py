@@ -48,7 +48,8 @@ def ignore(send: wire.Send) -> None:
 
 
 class FakeRelay:
-    """``sends`` holds the bytes of every send frame, ``acks`` every ack."""
+    """``sends`` holds the bytes of every send frame, ``acks`` every ack; ``page`` is what every
+    request for history is answered with."""
 
     def __init__(self) -> None:
         self.id = os.urandom(16)
@@ -62,6 +63,7 @@ class FakeRelay:
         self.hellos: list[wire.Hello] = []
         self.refusals: deque[wire.Error] = deque()
         self.rules: deque[Rule] = deque()
+        self.page: tuple[wire.Deliver, ...] = ()
         self.url = ""
 
     def account(self, name: str) -> bytes:
@@ -166,6 +168,8 @@ class FakeRelay:
             case wire.Send():
                 rule = self.rules.popleft() if self.rules else None
                 return rule(frame) if rule is not None else self._accept(me, frame)
+            case wire.History():
+                return wire.Page(ref=frame.ref, conversation=frame.conversation, messages=self.page)
             case wire.Ack():
                 self.acks.append(frame)
         return None
