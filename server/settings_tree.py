@@ -168,6 +168,9 @@ class Limits(Section):
     hello_seconds: Seconds = Field(default=5.0, description="Time from connecting to `hello`.")
     ping_seconds: Seconds = Field(default=25.0, description="Silence before the relay asks.")
     pong_seconds: Seconds = Field(default=10.0, description="Time to answer that.")
+    write_seconds: Seconds = Field(
+        default=30.0, description="Time in which a peer takes nothing before it is closed (4008)."
+    )
     outbox_frames: Many = Field(default=256, description="Frames waiting for a slow reader ...")
     outbox_bytes: Many = Field(
         default=2**20, description="... or bytes, before it is closed (4008)."

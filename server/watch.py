@@ -54,6 +54,9 @@ class Watch:
         self.frames_sent += frames
         self.bytes_sent += size
 
+    def limited(self, advice: str) -> None:
+        logs.logger().warning("too few open files allowed", advice=advice)
+
     def failed(self, error: Exception) -> None:
         self.fault("gateway", error)
 

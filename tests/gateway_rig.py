@@ -75,6 +75,7 @@ class Notes:
         self.origins: list[str] = []
         self.sizes: list[int] = []
         self.writes: list[tuple[int, int]] = []
+        self.advice: list[str] = []
         self.errors: list[Exception] = []
 
     def opened(self, address: str, subprotocol: str) -> None:
@@ -94,6 +95,9 @@ class Notes:
 
     def sent(self, frames: int, size: int) -> None:
         self.writes.append((frames, size))
+
+    def limited(self, advice: str) -> None:
+        self.advice.append(advice)
 
     def failed(self, error: Exception) -> None:
         self.errors.append(error)

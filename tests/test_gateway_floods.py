@@ -19,6 +19,7 @@ from tests.gateway_rig import (
     HELLO,
     PING,
     PONG,
+    TYPING,
     encoded,
     frame,
     notice,
@@ -98,6 +99,43 @@ async def test_a_close_frame_for_a_slow_consumer_is_the_last_frame() -> None:
         link.resume_writing()
         assert await raw.frame() == (CLOSE, b"\x0f\xa8slow_consumer")
         assert await raw.rest() == b""
+
+
+@pytest.mark.attack(36)
+async def test_one_that_sends_but_never_reads_is_closed_in_the_end() -> None:
+    limits = {"write_seconds": 0.3, "ping_seconds": 0.2, "pong_seconds": 0.1, "close_seconds": 0.2}
+    async with running(None, outbox_bytes=2**30, **limits) as rig, rig.raw() as raw:
+        link = rig.handlers[0].link
+        link.greeted()
+        raw.writer.transport.pause_reading()
+        for _ in range(300):  # more than the kernel's buffers take
+            link.send(notice("x" * 60_000))
+        await rig.settled(lambda: len(rig.gateway.stalls) == 1)
+        async with asyncio.timeout(5):
+            while not rig.notes.codes:
+                raw.write(frame(BINARY, encoded(TYPING)))
+                await asyncio.sleep(0.02)
+        assert rig.notes.codes == [4008]
+        assert len(rig.gateway.stalls) == 0
+
+
+async def test_one_that_reads_slowly_but_reads_is_kept() -> None:
+    size, pieces = 24 * 2**20, 60
+    async with (
+        running(None, outbox_bytes=2**30, write_seconds=0.3) as rig,
+        rig.raw() as raw,
+    ):
+        link = rig.handlers[0].link
+        link.greeted()
+        link.send(notice("x" * size))  # one frame, so that the transport stays paused
+        await rig.settled(lambda: len(rig.gateway.stalls) == 1)
+        started = asyncio.get_running_loop().time()
+        for _ in range(pieces):
+            await raw.reader.readexactly(size // pieces)
+            await asyncio.sleep(0.02)
+        assert asyncio.get_running_loop().time() - started > 1.0  # several deadlines
+        await rig.settled(lambda: len(rig.gateway.stalls) == 0)
+        assert link.is_open
 
 
 MEMORY = {

@@ -130,14 +130,18 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         if self._phase not in _WITHOUT_HANDLER:
             self._outbox.block()
+            seconds = self._gateway.settings.write_seconds
+            self._gateway.stalls.begin(self._transport, seconds, self._overflowed)
 
     def resume_writing(self) -> None:
         if self._phase not in _WITHOUT_HANDLER:
+            self._gateway.stalls.end(self._transport)
             self._outbox.unblock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         was, self._phase = self._phase, CLOSED
         self._gateway.wheel.disarm(self)
+        self._gateway.stalls.end(self._transport)
         self._gateway.leave(self)
         if was in _WITHOUT_HANDLER:
             return
@@ -342,7 +346,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _overflowed(self) -> None:
-        """The peer reads too slowly: it comes back and resumes from its cursors."""
+        """The peer reads too slowly, or not at all: it comes back and resumes from its cursors."""
         self._outbox.drop()
         if self.is_open:
             self.close(4008)

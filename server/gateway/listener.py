@@ -9,10 +9,12 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
+from server.gateway import descriptors
 from server.gateway.connection import Connection
 from server.gateway.handshake import Answer, Policy
 from server.gateway.security import Negotiated, negotiated
 from server.gateway.settings import GatewaySettings, Observer
+from server.gateway.stalls import Stalls
 from server.limits import network_of
 from server.link import Handler, Link
 from server.outbox import Flusher
@@ -32,6 +34,7 @@ class Gateway:
     loop: asyncio.AbstractEventLoop
     policy: Policy
     wheel: Wheel
+    stalls: Stalls
     flusher: Flusher
 
     def __init__(
@@ -58,7 +61,9 @@ class Gateway:
         settings = self.settings
         self.policy = Policy(frozenset(settings.origins), context is not None)
         self.wheel = Wheel(loop)
+        self.stalls = Stalls(self.wheel)
         self.flusher = Flusher(loop)
+        self._allow_files()
         self._server = await loop.create_server(
             lambda: Connection(self),
             settings.address,
@@ -85,6 +90,12 @@ class Gateway:
         """Take new limits and origins; where it listens stays as it is."""
         self.settings = settings
         self.policy = Policy(frozenset(settings.origins), self.policy.secure)
+        self._allow_files()
+
+    def _allow_files(self) -> None:
+        advice = descriptors.allow(self.settings.connections + _DOORWAY)
+        if advice:
+            self.observer.limited(advice)
 
     def drain(self) -> None:
         """Accept no more connections; those that exist go on."""

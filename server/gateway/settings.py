@@ -30,6 +30,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     hello_seconds: float = 5.0
     ping_seconds: float = 25.0
     pong_seconds: float = 10.0
+    write_seconds: float = 30.0
     close_seconds: float = 5.0
     outbox_frames: int = 256
     outbox_bytes: int = 1024 * 1024
@@ -60,6 +61,9 @@ class Observer(Protocol):
 
     def sent(self, frames: int, size: int) -> None:
         """``frames`` frames of ``size`` bytes together were written."""
+
+    def limited(self, advice: str) -> None:
+        """The system allows less than the settings ask for; ``advice`` says what to do."""
 
     def failed(self, error: Exception) -> None:
         """A handler raised, which it must not; its connection is closed with 4004."""
