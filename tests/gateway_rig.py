@@ -168,7 +168,7 @@ class Rig:
     async def settled(self, condition: Callable[[], bool]) -> None:
         """Wait for something that no event tells; at most five seconds."""
         async with asyncio.timeout(5):
-            while not condition():  # noqa: ASYNC110 - what is awaited has no event
+            while not condition():
                 await asyncio.sleep(0.005)
 
 
