@@ -54,7 +54,7 @@ async def nothing(chat: Chat) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - a condition of any kind, nothing announces it
+        while not condition():
             await asyncio.sleep(0.01)
 
 

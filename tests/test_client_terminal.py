@@ -166,7 +166,7 @@ async def test_an_arriving_line_does_not_break_the_typed_one(
 
         async def see(wanted: bytes) -> None:
             async with asyncio.timeout(20):
-                while wanted not in seen:  # noqa: ASYNC110 - a terminal announces nothing
+                while wanted not in seen:
                     await asyncio.sleep(0.01)
 
         await see(b"/help for commands")

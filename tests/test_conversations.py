@@ -23,6 +23,7 @@ from server.reveal import Revealed, archive
 from tests.conftest import Running, StartRelay
 
 PLAYS = sorted((Path(__file__).parent / "conversations").glob("*.chat"))
+SCRIPTS = {path: path.read_text().splitlines() for path in PLAYS}
 PATIENCE = 20.0
 QUIET_SECONDS = 0.3
 
@@ -179,7 +180,7 @@ def scenes() -> list[tuple[Path, str]]:
     """Each file with each mode that it names."""
     found = []
     for path in PLAYS:
-        words = next(line for line in path.read_text().splitlines() if line.startswith("modes "))
+        words = next(line for line in SCRIPTS[path] if line.startswith("modes "))
         found += [(path, mode) for mode in words.split()[1:]]
     return found
 
@@ -200,7 +201,7 @@ async def step(stage: Stage, line: str) -> None:
 async def test_conversation(path: Path, mode: str, start_relay: StartRelay, tmp_path: Path) -> None:
     stage = Stage(await start_relay(mode), tmp_path)
     try:
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(SCRIPTS[path], 1):
             if line.strip() and not line.startswith(("#", "modes ")):
                 try:
                     await step(stage, line)
