@@ -159,7 +159,21 @@ def test_every_picture_has_its_numbers_as_a_table(page: str) -> None:
 def test_what_was_not_measured_is_never_a_number(page: str) -> None:
     drill = page[page.index("Scanning</h3>") : page.index("How to read this")]
     assert drill.count("not measured") >= 6
-    assert not re.search(r"<td>\s*\d", drill)
+    assert not re.search(r"<td[^>]*>\s*\d", drill)
+
+
+def test_on_a_phone_every_number_of_the_drill_names_its_mode(page: str) -> None:
+    drill = page[page.index('<div class="drill">') : page.index("How to read this")]
+    cells = re.findall(r"<td([^>]*)>", drill)
+    modes = list(made_up().modes)
+    assert len(cells) % len(modes) == 0
+    assert cells == [f' data-label="{mode}"' for mode in modes] * (len(cells) // len(modes))
+
+
+def test_print_shows_tables_whole_in_one_column(page: str) -> None:
+    css = page[page.index("@media print") : page.index("</style>")]
+    assert ".scroll { overflow: visible; }" in css
+    assert ".grid { grid-template-columns: 1fr; }" in css
 
 
 def test_colours_follow_the_page(page: str) -> None:

@@ -38,7 +38,7 @@ _PATHS: dict[Path, tuple[str, str]] = {
 _MEASURED = (
     "readable", "confirmed",
     "confirmed by", "forged accepted (altered in)", "bytes disclosed per byte needed",
-    "time to evidence in one command, its start included: ms, p50 / p99",
+    "time to evidence in ms, p50 / p99, of one command with its start",
 )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def _ratios(results: Results) -> Part:
         if got and got.tells:
             said.append(f"{mode} costs the relay {interval(got)} times {base}'s CPU")
         elif got:
-            said.append(f"by the relay's CPU {mode} and {base} could not be told apart")
+            said.append(f"{mode} and {base} could not be told apart by the relay's CPU")
     names = sorted({name for ratios in results.ratios.values() for name in ratios})
     rows = [
         [n, *(interval(r[n]) if n in r else "–" for r in results.ratios.values())] for n in names
