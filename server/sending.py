@@ -156,7 +156,7 @@ class Outgoing:
           └──── parked ones go again ────┘
     """
 
-    __slots__ = ("_at_store", "_emptied", "_parked", "blocked", "relay")
+    __slots__ = ("_at_store", "_behind", "_emptied", "_parked", "blocked", "relay")
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
@@ -164,7 +164,8 @@ class Outgoing:
         # none of that lane is at the store: so the two threads never write one entry at a time.
         self.blocked: dict[Lane, Want] = {}
         self._at_store: dict[Lane, int] = {}
-        self._parked: dict[Lane, list[Sending]] = {}
+        self._parked: dict[Lane, list[Sending]] = {}  # refused by a mode, in order
+        self._behind: dict[Lane, list[Sending]] = {}  # never at the store, younger than all parked
         self._emptied: dict[Lane, asyncio.Event] = {}
 
     def send(self, session: Session, frame: wire.Send) -> Coroutine[Any, Any, None] | None:
@@ -188,11 +189,9 @@ class Outgoing:
     def submit(self, sending: Sending) -> None:
         """Hand a checked send to the store, behind those of its lane that wait for a key."""
         lane = sending.lane
-        if self._parked:
-            parked = self._parked.get(lane)
-            if parked is not None:
-                parked.append(sending)
-                return
+        if lane in self._parked:
+            self._behind.setdefault(lane, []).append(sending)
+            return
         self._at_store[lane] = self._at_store.get(lane, 0) + 1
         self.relay.store.append(sending)
 
@@ -226,7 +225,8 @@ class Outgoing:
             await self._emptied[lane].wait()
             del self._emptied[lane]
         self.blocked.pop(lane, None)
-        for sending in self._parked.pop(lane):
+        # Those that came while others of the lane were still at the store are younger than they.
+        for sending in self._parked.pop(lane) + self._behind.pop(lane, []):
             if failure is None:
                 self.submit(sending)
             else:

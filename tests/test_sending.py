@@ -12,6 +12,7 @@ import pytest
 from crypto_modes import wire
 from crypto_modes.contract import Meta, Need, NeedFrankingKey, Sealed, Stored
 from crypto_modes.errors import KeyServiceUnavailable
+from server.sending import Outgoing
 from tests.conftest import Running, StartRelay
 
 pytestmark = pytest.mark.asyncio
@@ -109,3 +110,55 @@ async def test_a_dead_key_service_is_a_temporary_error_and_loses_nothing(
     for draft in drafts:
         assert (await alice.ask(draft, wire.Accepted)).id == draft.id
     assert [message.seq for message in await bob.hear(3)] == [1, 2, 3]
+
+
+class Counter:
+    """A store that only keeps the order in which sends come, and a relay around it."""
+
+    def __init__(self) -> None:
+        self.store = self
+        self.came: list[str] = []
+        self.fetched = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def append(self, sending: Any) -> None:
+        self.came.append(sending.name)
+
+    def spawn(self, work: Any) -> None:
+        self.tasks.append(asyncio.create_task(work))
+
+    async def supply(self, need: Need) -> None:
+        await self.fetched.wait()
+
+
+class Item:
+    """As much of a send as the queue looks at."""
+
+    lane = (b"conversation", b"account")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+async def test_who_comes_while_others_are_still_at_the_store_goes_behind_them() -> None:
+    relay: Any = Counter()
+    outgoing = Outgoing(relay)
+    need = Need(NeedFrankingKey(202611))
+    first, second, third, late = items = [Item(name) for name in "abcd"]
+    for item in (first, second, third):
+        outgoing.submit(item)  # type: ignore[arg-type] # a stand-in with what is looked at
+    outgoing.blocked[Item.lane] = need.what
+
+    def refused(item: Any) -> None:
+        outgoing.left(item.lane)
+        outgoing.park(item, need)
+
+    refused(first)
+    outgoing.submit(late)  # type: ignore[arg-type] # as above
+    refused(second)
+    relay.fetched.set()
+    await asyncio.sleep(0)
+    assert relay.came == ["a", "b", "c"]
+    refused(third)
+    await asyncio.gather(*relay.tasks)
+    assert relay.came[3:] == [item.name for item in items]
