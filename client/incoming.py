@@ -86,6 +86,7 @@ class Incoming:
         sequence = self._sequence(conversation)
         sequence.settled(seq)
         self._memory.keep_cursor(conversation, sequence.upto)
+        self._flush_soon()
 
     def stopped(self, *, closed: bool) -> None:
         """The session ended, or the program ``closed`` it; what is queued may still be taken."""
@@ -129,7 +130,7 @@ class Incoming:
         return [await self._recall(each) for each in page]
 
     def flush(self) -> None:
-        """Ack what was handed over."""
+        """Ack what was handed over; the keys that opened it leave the disk."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -139,6 +140,7 @@ class Incoming:
             if seq:
                 self._session.post(wire.Ack(conversation=conversation, seq=seq))
         self._to_ack.clear()
+        self._memory.store.settle()
 
     # --- inside ---
 
@@ -279,5 +281,9 @@ class Incoming:
         self._unacked += 1
         if self._unacked >= ACK_AT_LEAST_EVERY:
             self.flush()
-        elif self._timer is None:
+        else:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(ACK_SECONDS, self.flush)

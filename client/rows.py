@@ -22,6 +22,9 @@ class Rows(Protocol):
     def begin(self) -> None: ...
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
+    def settle(self) -> None:
+        """Let go of what was deleted or replaced, as far as the engine can."""
+
     def close(self) -> None: ...
 
 
@@ -67,6 +70,9 @@ class MemoryRows:
                 self._tables[table].pop(key, None)
             else:
                 self._tables[table][key] = before
+
+    def settle(self) -> None:
+        """Nothing: only references to what was replaced were kept, and those are gone."""
 
     def close(self) -> None:
         self._tables.clear()

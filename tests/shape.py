@@ -61,7 +61,7 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
 # Where a third-party package may be imported. One that is not listed may be imported nowhere.
 HOMES: dict[str, tuple[str, ...]] = {
     "apsw": ("client.keystore", "server.store.sqlite"),
-    "argon2": ("client.keystore", "server.accounts"),
+    "argon2": ("client.unlocking", "server.accounts"),
     "chitchat_dataset": ("client.compare",),
     "cryptography": ("crypto_modes.primitives", "server.certs"),
     "hdrh": ("client.compare",),

@@ -163,9 +163,16 @@ def test_rows_cannot_be_swapped_or_altered(tmp_path: Path, sql: str) -> None:
     store.put("u", b"3", b"other")
     store.close()
     tamper(tmp_path / "store.db", sql)
-    store = with_key_file(tmp_path)
     with pytest.raises(BadConfig, match="altered or is damaged"):
-        store.scan("t")
+        with_key_file(tmp_path)
+
+
+def test_a_row_that_is_altered_while_the_store_is_open_is_not_believed(tmp_path: Path) -> None:
+    store = with_key_file(tmp_path)
+    store.put("t", b"1", b"one")
+    store._rows._database.execute("UPDATE rows SET value = zeroblob(60)")  # type: ignore[attr-defined]  # there is no other way in while it is locked
+    with pytest.raises(BadConfig, match="altered or is damaged"):
+        store.get("t", b"1")
     store.close()
 
 
