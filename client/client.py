@@ -131,8 +131,10 @@ class Chat:
         return await self._incoming.recall(conversation, page.messages)
 
     async def mark_read(self, message: Message) -> None:
-        """Tell the peer that the person has read everything up to ``message``."""
-        self._session.post(wire.Read(conversation=message.conversation, seq=message.seq))
+        """Tell the peer that the person has read everything up to ``message``. Nothing is told of
+        an own message, or of one that this device could not open."""
+        if message.opened and not message.own:
+            self._session.post(wire.Read(conversation=message.conversation, seq=message.seq))
 
     async def events(self) -> AsyncIterator[Event]:
         """Notices, receipts, typing, presence, policy and key changes, from now on.

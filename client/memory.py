@@ -24,7 +24,7 @@ import msgspec
 from client.keystore import Keystore
 from client.messages import Message
 from crypto_modes import wire
-from crypto_modes.contract import ID_SIZE
+from crypto_modes.contract import ID_SIZE, Discreet
 from crypto_modes.errors import BadConfig
 
 _IDENTITY, _NAMES = "client_identity", "client_names"
@@ -45,8 +45,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     relay: bytes = b""
     token: str = ""
 
+    def __repr__(self) -> str:
+        """Never the token."""
+        return f"Identity(name={self.name!r}, …)"
 
-class Outbound(msgspec.Struct, frozen=True, kw_only=True):
+
+class Outbound(Discreet, frozen=True, kw_only=True):
     """A message sealed and not yet accepted. ``number`` orders them; ``frame`` is what was sent,
     so that a retry sends the same bytes.
     """

@@ -11,7 +11,7 @@ from enum import Enum
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.contract import Evidence
+from crypto_modes.contract import Discreet, Evidence
 from crypto_modes.errors import LouverError
 
 
@@ -34,7 +34,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     stamp: bytes = b""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(Discreet, frozen=True, kw_only=True):
     """One message in the clear, as it is shown and as the key store keeps it.
 
     ``own``: sent by this user, from this or another device. ``warnings`` must be shown: they are
@@ -66,6 +66,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """The content as text; what is not UTF-8 is replaced by U+FFFD."""
         return self.content.decode("utf-8", "replace")
+
+    @property
+    def opened(self) -> bool:
+        """Whether this device has what was written; else ``content`` is empty for want of it."""
+        return not {"no_copy", "cannot_open"} & {*self.warnings}
 
     @property
     def peer(self) -> bytes:

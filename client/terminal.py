@@ -234,7 +234,7 @@ class Talk:
     async def _show(self, message: Message) -> None:
         here = self._peer in (message.sender, message.recipient)
         self._screen.show(wording.line(message, other=not here))
-        if here and not message.own:
+        if here:
             await self._chat.mark_read(message)
 
     async def _events(self) -> None:

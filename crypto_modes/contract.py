@@ -38,7 +38,29 @@ ADVERSARIES = (
 )
 
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
+_SHOWN = ("conversation", "seq", "id", "kind", "mode", "epoch")
+
+
+class Discreet(msgspec.Struct, frozen=True):
+    """A struct that prints which message it is about, never what it says or what opens it: a
+    ``repr`` ends up in tracebacks and logs.
+    """
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={_plain(getattr(self, name))}" for name in _SHOWN if hasattr(self, name))
+        return f"{type(self).__name__}({', '.join([*shown, '…'])})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """The same for those who print prettily; msgspec's own would tell all."""
+        return [(name, getattr(self, name)) for name in _SHOWN if hasattr(self, name)]
+
+
+def _plain(value: object) -> str:
+    """Identifiers in hexadecimal, all else as it is."""
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+class Draft(Discreet, frozen=True, kw_only=True):
     """A message before it is sealed, under the policy ``epoch`` in force."""
 
     conversation: bytes
@@ -52,7 +74,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: bytes = b""
 
 
-class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+class Sealed(Discreet, frozen=True, kw_only=True):
     """What travels to the relay: one ``body``, or one copy per device and a commitment."""
 
     mode: str
@@ -79,7 +101,7 @@ class Meta(msgspec.Struct, frozen=True):
     time: int
 
 
-class Stored(msgspec.Struct, frozen=True):
+class Stored(Discreet, frozen=True):
     """One message as the disk, the bus and the backup see it.
 
     ``commitment`` and ``stamp`` are empty where the mode does not frank; ``chain`` is the head
@@ -93,7 +115,7 @@ class Stored(msgspec.Struct, frozen=True):
     chain: bytes = NO_DIGEST
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(Discreet, frozen=True, kw_only=True):
     """What a reporter reveals of one message: the padded plaintext ``message`` (M), the franking
     ``key`` (K_f, 32 bytes) and who reports. Empty for a read without a report.
     """
@@ -103,7 +125,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes = b""
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
+class Opened(Discreet, frozen=True, kw_only=True):
     """One message in the clear, at its recipient.
 
     ``evidence`` is what a report of it would reveal, where the mode franks. ``warnings`` are

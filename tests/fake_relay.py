@@ -48,8 +48,9 @@ def ignore(send: wire.Send) -> None:
 
 
 class FakeRelay:
-    """``sends`` holds the bytes of every send frame, ``acks`` every ack; ``page`` is what every
-    request for history is answered with."""
+    """``sends`` holds the bytes of every send frame, ``acks`` every ack, ``reads`` every read;
+    ``page`` is what every request for history is answered with.
+    """
 
     def __init__(self) -> None:
         self.id = os.urandom(16)
@@ -60,6 +61,7 @@ class FakeRelay:
         self.log: dict[bytes, list[wire.Deliver]] = {}
         self.sends: list[bytes] = []
         self.acks: list[wire.Ack] = []
+        self.reads: list[wire.Read] = []
         self.hellos: list[wire.Hello] = []
         self.refusals: deque[wire.Error] = deque()
         self.rules: deque[Rule] = deque()
@@ -172,6 +174,8 @@ class FakeRelay:
                 return wire.Page(ref=frame.ref, conversation=frame.conversation, messages=self.page)
             case wire.Ack():
                 self.acks.append(frame)
+            case wire.Read():
+                self.reads.append(frame)
         return None
 
     def _devices(self, frame: wire.GetDevices) -> wire.ServerFrame:

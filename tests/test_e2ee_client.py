@@ -85,6 +85,24 @@ def test_a_device_without_a_copy_is_told_so() -> None:
     assert bob.receive(stored).warnings == ()
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"conversation": policy.conversation_id(ALICE, b"carol-account-03")},
+        {"recipient": b"carol-account-03"},
+        {"sender": b"carol-account-03"},
+        {"mode": "tls"},
+        {"commitment": b""},
+    ],
+)
+def test_no_copy_is_only_believed_in_its_place(elsewhere: dict[str, bytes]) -> None:
+    _, alice, bob = talking()
+    absent = bob.relay.mode.emit(alice.send(BOB), b"bobby-laptop-002")
+    assert bob.client.open(absent).warnings == ("no_copy",)
+    with pytest.raises(CannotOpen):
+        bob.client.open(msgspec.structs.replace(absent, **elsewhere))
+
+
 def test_a_linked_device_publishes_only_once_it_is_listed() -> None:
     relay, alice, _ = couple()
     laptop = Device(relay, ALICE, b"alice-laptop-002")

@@ -126,3 +126,19 @@ async def test_what_a_page_cannot_open_comes_empty(relay: FakeRelay, chat: Chat)
     relay.page = (relay.message("bob", "alice", "?", mode="e2ee"),)
     (shown,) = await chat.history("bob")
     assert (shown.content, shown.warnings) == (b"", ("cannot_open",))
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_told_read_that_was_not_or_is_ones_own(
+    relay: FakeRelay, chat: Chat
+) -> None:
+    for text in (b"", b"theirs"):
+        for warnings in ((), ("no_copy",), ("gap:1", "cannot_open")):
+            await chat.mark_read(msgspec.structs.replace(kept(text), warnings=warnings))
+            await chat.mark_read(msgspec.structs.replace(kept(text), warnings=warnings, own=True))
+    last = kept(b"last", seq=2)
+    await chat.mark_read(last)
+    async with asyncio.timeout(10):
+        while not relay.reads or relay.reads[-1].seq != last.seq:
+            await asyncio.sleep(0.01)
+    assert [each.seq for each in relay.reads] == [1, 1, 2]

@@ -54,6 +54,7 @@ class Receiver:
         Raises ``Need``; ``KeyChanged`` where only a changed key explains the sender; and for
         everything else the one ``CannotOpen``, whatever the reason.
         """
+        self._check_place(delivery)  # also of nothing: a gap may not be put in other places either
         if not delivery.body:
             return Opened(content=b"", kind=delivery.kind, warnings=("no_copy",))
         try:
@@ -65,7 +66,8 @@ class Receiver:
 
     def _open(self, delivery: wire.Deliver) -> Opened:
         memory, account = self._memory, self._memory.tools.account
-        self._check_place(delivery)
+        if (delivery.sender, delivery.device) == (account, memory.tools.device):
+            raise CannotOpen
         mine = delivery.sender == account
         other = delivery.recipient if mine else delivery.sender
         digest = memory.pins.digest(delivery.conversation, delivery.epoch, other)
@@ -102,11 +104,9 @@ class Receiver:
         )
 
     def _check_place(self, delivery: wire.Deliver) -> None:
-        account, device = self._memory.tools.account, self._memory.tools.device
+        account = self._memory.tools.account
         sender, recipient = delivery.sender, delivery.recipient
         if account not in (sender, recipient) or delivery.mode != NAME:
-            raise CannotOpen
-        if (sender, delivery.device) == (account, device):
             raise CannotOpen
         if len(delivery.commitment) != DIGEST_SIZE:
             raise CannotOpen

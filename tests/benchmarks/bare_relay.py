@@ -69,7 +69,7 @@ async def serve() -> None:
     """Serve on a free port until killed."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Bare, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - for the benchmark
+    print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 

@@ -106,7 +106,7 @@ async def serve_gateway(certificates: Path | None) -> None:
     if certificates is not None:
         context = server_context(certificates / "relay.pem", certificates / "relay.key")
     await gateway.start(context)
-    print(gateway.port, flush=True)  # noqa: T201 - for the benchmark
+    print(gateway.port, flush=True)
     await asyncio.Event().wait()
 
 
@@ -179,7 +179,7 @@ async def cpu_per_message(options: argparse.Namespace) -> None:
                 await load.run(peers[server], window, options.seconds)
                 costs[server].append((server.cpu() - cpu) / (load.acknowledged - messages) * 1e6)
             reference, ours = (statistics.median(values) for values in costs.values())
-            print(  # noqa: T201 - what a benchmark is for
+            print(
                 f"window {window}: bare {reference:5.1f} µs  gateway {ours:5.1f} µs per message"
                 f"  ratio {ours / reference:.2f}"
             )
@@ -198,7 +198,7 @@ async def idle_memory(options: argparse.Namespace) -> None:
                 await server.clients(options.idle, load)
                 sizes.append((server.memory() - before) / options.idle / 1024)
     bare, plain, secured = sizes
-    print(  # noqa: T201 - what a benchmark is for
+    print(
         f"idle connection: bare {bare:.1f} KB  gateway {plain:.1f} KB  ratio {plain / bare:.2f}"
         f"  (gateway with TLS {secured:.1f} KB)"
     )

@@ -150,7 +150,7 @@ def main() -> None:
         found = best({name: steps[place] for name, steps in made.items()})
         for name, cost in found.items():
             ratio = cost / found["vodozemac"]
-            print(f"{title:10} {name:10} {cost:7.1f} µs   {ratio:5.2f} × vodozemac")  # noqa: T201
+            print(f"{title:10} {name:10} {cost:7.1f} µs   {ratio:5.2f} × vodozemac")
 
 
 if __name__ == "__main__":
