@@ -91,6 +91,7 @@ def test_a_device_without_a_copy_is_told_so() -> None:
         {"conversation": policy.conversation_id(ALICE, b"carol-account-03")},
         {"recipient": b"carol-account-03"},
         {"sender": b"carol-account-03"},
+        {"sender": BOB},
         {"mode": "tls"},
         {"commitment": b""},
     ],

@@ -54,11 +54,10 @@ class Receiver:
         Raises ``Need``; ``KeyChanged`` where only a changed key explains the sender; and for
         everything else the one ``CannotOpen``, whatever the reason.
         """
-        self._check_place(delivery)  # also of nothing: a gap may not be put in other places either
-        if not delivery.body:
-            return Opened(content=b"", kind=delivery.kind, warnings=("no_copy",))
         try:
-            return self._open(delivery)
+            # Also of nothing: a gap must not be put in another place either.
+            self._check_place(delivery)
+            return self._open(delivery) if delivery.body else _no_copy(delivery)
         except (CannotOpen, KeyChanged):
             raise
         except LouverError:
@@ -173,3 +172,7 @@ class Receiver:
         # A session that takes the place of one that worked: a reinstalled peer, or a clone.
         reset = former is not None and (former.answered if came.begins else came.answered)
         return (*warnings, "session_reset") if reset else warnings
+
+
+def _no_copy(delivery: wire.Deliver) -> Opened:
+    return Opened(content=b"", kind=delivery.kind, warnings=("no_copy",))
