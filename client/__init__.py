@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from client.client import Chat, connect, installed_modes, tls_context
+    from client.client import Chat
     from client.credentials import Jwt, Password
     from client.keystore import Keystore
     from client.messages import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         StateChange,
         Unreadable,
     )
+    from client.opening import connect, installed_modes, tls_context
 
 __all__ = [
     "Chat",
@@ -55,9 +56,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "client.client": ("Chat", "connect", "installed_modes", "tls_context"),
+    "client.client": ("Chat",),
     "client.credentials": ("Jwt", "Password"),
     "client.keystore": ("Keystore",),
+    "client.opening": ("connect", "installed_modes", "tls_context"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -15,9 +15,10 @@ import msgspec
 
 from client import profile as profiles
 from client import wording
-from client.client import Chat, connect
+from client.client import Chat
 from client.connection import check_url
 from client.credentials import Credentials
+from client.opening import connect
 from client.profile import Profile
 from crypto_modes import wire
 from crypto_modes.errors import BadArgument

@@ -44,7 +44,7 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
 
 # Who may be imported by whom: app → gateway → session → relay → {store, bus, modes}.
 IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
-    "client.cli": ("client.__main__",),
+    "client.cli": ("client.__main__", "client.cli"),
     "client.compare": ("client.cli", "client.compare"),
     "client.terminal": ("client.cli",),
     "server.app": ("server.__main__", "server.cli"),
@@ -78,6 +78,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic_settings": ("server.config", "server.settings_text", "server.settings_tree"),
     "redis": ("server.bus.redis",),
     "rich": ("client",),
+    "segno": ("client",),
     "starlette": ("server.http",),
     "structlog": ("server.logs",),
     "typer": ("client.cli", "client.compare.cli", "server.cli"),

@@ -141,7 +141,7 @@ def test_a_mode_of_another_package_can_be_compared(monkeypatch: pytest.MonkeyPat
         raise BadArgument("enough")
 
     monkeypatch.setattr(campaign, "compare", compare)
-    monkeypatch.setattr("client.client.entry_points", lambda group: [_Entry()])
+    monkeypatch.setattr("client.opening.entry_points", lambda group: [_Entry()])
     assert run(["--modes", "forgetful,tls"]) == cli.USAGE
     assert run([]) == cli.USAGE
     assert planned == [("forgetful", "tls"), ("tls", "at_rest", "e2ee")]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 
-from client.client import installed_modes
 from client.compare import drill, instruments, measures, results, rounds, saturate, stats
 from client.compare.instruments import Exposed
 from client.compare.lab import Lab
@@ -23,6 +22,7 @@ from client.compare.plan import Plan
 from client.compare.results import Access, ModeResult, Results
 from client.compare.rounds import Say
 from client.compare.verify import verify
+from client.opening import installed_modes
 
 OK, INVALID, WRONG, CROSSED = 0, 4, 5, 99
 

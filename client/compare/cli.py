@@ -191,8 +191,8 @@ def _plan(
     out: Path,
     typed: Sequence[str],
 ) -> Plan:
-    from client.client import installed_modes
     from client.compare import plan
+    from client.opening import installed_modes
 
     chosen = plan.modes(modes, list(installed_modes()))
     made = plan.make_trace(trace, size, seed)

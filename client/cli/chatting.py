@@ -1,0 +1,145 @@
+"""The commands that a person chats with: enrolling, talking, reading back, blocking.
+
+What may live here: their options. What they do is in ``client.commands`` and ``client.terminal``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from client.cli import options
+
+if TYPE_CHECKING:
+    from client.commands import Terms
+
+app = typer.Typer()
+
+
+@app.command()
+def register(
+    name: str,
+    url: options.Url,
+    ca: options.Ca = None,
+    insecure: options.Insecure = False,
+    passphrase: options.Passphrase = False,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make an account at a relay. Its password is asked for, or taken from LOUVER_PASSWORD."""
+    enrol = partial(_enrol, register=True, insecure=insecure)
+    enrol(name, url, ca, passphrase, options.place(home, profile), as_json)
+
+
+@app.command()
+def login(
+    name: str,
+    url: options.Url,
+    ca: options.Ca = None,
+    insecure: options.Insecure = False,
+    passphrase: options.Passphrase = False,
+    replace_key: options.ReplaceKey = False,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Use an existing account from this device."""
+    enrol = partial(_enrol, register=False, insecure=insecure, replace_key=replace_key)
+    enrol(name, url, ca, passphrase, options.place(home, profile), as_json)
+
+
+@app.command()
+def chat(to: options.To, profile: options.Profile = "default", home: options.Home = None) -> None:
+    """Talk with somebody, line by line."""
+
+    async def work(terms: Terms) -> None:
+        from client.commands import opened
+        from client.terminal import talk
+
+        async with opened(terms) as connected:
+            await talk(connected, to)
+
+    options.run(work, options.place(home, profile))
+
+
+@app.command()
+def send(
+    to: options.To,
+    text: Annotated[str, typer.Argument(help="The message; - takes it from standard input.")],
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Send one message, and return once the relay holds it durably."""
+    options.run(
+        lambda terms: _commands().send(terms, to, text), options.place(home, profile), as_json
+    )
+
+
+@app.command()
+def history(
+    peer: options.With,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    before: Annotated[int, typer.Option(min=0, help="Only what is older than this seq.")] = 0,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the newest messages with somebody."""
+    place = options.place(home, profile)
+    options.run(lambda terms: _commands().history(terms, peer, limit, before), place, as_json)
+
+
+@app.command()
+def block(
+    name: str,
+    off: Annotated[bool, typer.Option("--off", help="Unblock.")] = False,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Block somebody: nothing of theirs reaches you."""
+    place = options.place(home, profile)
+    options.run(lambda terms: _commands().block(terms, name, on=not off), place, as_json)
+
+
+@app.command()
+def devices(
+    name: Annotated[str | None, typer.Argument(help="Whose; without it, your own.")] = None,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the verified devices of an account."""
+    options.run(
+        lambda terms: _commands().devices(terms, name), options.place(home, profile), as_json
+    )
+
+
+def _commands() -> Any:
+    return importlib.import_module("client.commands")
+
+
+def _enrol(
+    name: str,
+    url: str,
+    ca: Path | None,
+    passphrase: bool,
+    place: Path | tuple[str],
+    as_json: bool,
+    **how: bool,
+) -> None:
+    trusted = str(ca.absolute()) if ca is not None else ""
+
+    async def work(terms: Terms) -> None:
+        from client.profile import Profile, guard_for
+
+        guard = guard_for(passphrase=passphrase)
+        await _commands().enrol(terms, Profile(url=url, name=name, ca=trusted, guard=guard), **how)
+
+    options.run(work, place, as_json)
