@@ -1,22 +1,16 @@
 """The chat in a terminal: line by line, nothing drawn, so that it works everywhere.
 
-What may live here: reading lines, showing lines without breaking the one being typed, and the
-commands that start with a slash. The rules of its wording: say who can read, in the mode's own
-words; say what failed and what to do; never more than is needed.
+What may live here: one conversation on a screen, sending what is typed, and what is said of what
+arrives. What may not: the commands that start with a slash (``slash``), or how lines are read
+(``screen``). The rules of its wording: say who can read, in the mode's own words; say what failed
+and what to do; never more than is needed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sys
-import termios
-import threading
-from collections.abc import AsyncIterator
-from typing import Protocol
 
-from client import wording
+from client import slash, wording
 from client.client import Chat
 from client.messages import (
     ChatState,
@@ -29,120 +23,34 @@ from client.messages import (
     StateChange,
     Unreadable,
 )
+from client.screen import Console, Screen
 from crypto_modes import wire
-from crypto_modes.errors import KeyChanged, LouverError
+from crypto_modes.errors import BadArgument, LouverError
 
-HELP = """\
-/mode      who can read this conversation
-/safety    the safety number, to compare with the other's over another way
-/accept    accept the other's new key: the one that /safety showed, after comparing
-/history   the last twenty messages
-/block     block the other
-/quit      leave"""
 UNAUDITED = "This composition of end-to-end encryption has not been audited by anyone yet."
 # How long leaving waits for messages that the relay has not confirmed; they are kept in any case.
 FLUSH_SECONDS = 5.0
-
-
-class Screen(Protocol):
-    """Where lines come from and go to."""
-
-    def show(self, text: str) -> None: ...
-    def lines(self) -> AsyncIterator[str]: ...
-
-
-class Console:
-    """Standard input and output. What is being typed is written again after each shown line."""
-
-    def __init__(self, prompt: str) -> None:
-        self._live = sys.stdin.isatty() and sys.stdout.isatty()
-        self._prompt = prompt if self._live else ""
-
-    def show(self, text: str) -> None:
-        if not self._live:
-            sys.stdout.write(f"{text}\n")
-        else:
-            import readline
-
-            # Back to the start, erase the line, show, and put the typed part back.
-            typed = readline.get_line_buffer()
-            sys.stdout.write(f"\r\x1b[K{text}\n{self._prompt}{typed}")
-        sys.stdout.flush()
-
-    async def lines(self) -> AsyncIterator[str]:
-        """Lines until the end of input. Read by a thread, as terminals know no other way; one
-        line at a time, so that nothing is being read any more when ``/quit`` is obeyed.
-        """
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[str | None] = asyncio.Queue()
-        wanted = threading.Semaphore(0)
-        read = self._typed_line if self._live else _Pipe().line
-
-        def work() -> None:
-            line: str | None = ""
-            while line is not None:
-                wanted.acquire()
-                line = read()
-                with contextlib.suppress(RuntimeError):  # the loop ended meanwhile
-                    loop.call_soon_threadsafe(queue.put_nowait, line)
-
-        settings = termios.tcgetattr(sys.stdin) if self._live else None
-        # A daemon: it may sit in a read for ever, and must not keep the process alive.
-        threading.Thread(target=work, name="louver-input", daemon=True).start()
-        try:
-            while True:
-                wanted.release()
-                line = await queue.get()
-                if line is None:
-                    return
-                yield line
-        finally:
-            if settings is not None:
-                # Whoever leaves while a line is being typed gets a sane terminal back.
-                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)
-
-    def _typed_line(self) -> str | None:
-        try:
-            return input(self._prompt)
-        except (EOFError, ValueError):
-            return None
-
-
-class _Pipe:
-    """Lines of a standard input that is no terminal, past Python's buffer: a thread that is
-    stuck inside that buffer's lock would crash the interpreter on leaving.
-    """
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def line(self) -> str | None:
-        while b"\n" not in self._rest:
-            more = os.read(0, 65536)
-            if not more:
-                last, self._rest = self._rest, b""
-                return last.decode(errors="replace") if last else None
-            self._rest += more
-        line, self._rest = self._rest.split(b"\n", 1)
-        return line.decode(errors="replace")
+# Messages that a command may name by the number they were shown with.
+NUMBERED = 1_000
 
 
 class Talk:
     """One conversation on a screen."""
 
     def __init__(self, chat: Chat, name: str, peer: bytes, screen: Screen) -> None:
-        self._chat = chat
-        self._name = name
-        self._peer = peer
-        self._screen = screen
+        self.chat = chat
+        self.name = name
+        self.peer = peer
+        self.screen = screen
+        self.compared = ""  # the safety number that was shown last
         self._mode = ""
-        self._compared = ""  # the safety number that was shown last
+        self._shown: dict[int, Message] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Until the user leaves, or the relay ends it. Raises what ended the session."""
-        await self._show_mode()
-        self._screen.show("Type a line to send it, /help for commands.")
+        await self.show_mode()
+        self.screen.show("Type a line to send it, /help for commands.")
         messages = asyncio.create_task(self._messages())
         tasks = [asyncio.create_task(self._typed()), messages, asyncio.create_task(self._events())]
         try:
@@ -159,7 +67,7 @@ class Talk:
     # --- what is typed ---
 
     async def _typed(self) -> None:
-        async for line in self._screen.lines():
+        async for line in self.screen.lines():
             text = line.strip()
             if text == "/quit":
                 return
@@ -173,75 +81,65 @@ class Talk:
 
     async def _send(self, text: str) -> None:
         try:
-            await self._chat.send(self._peer, text)
+            await self.chat.send(self.peer, text)
         except LouverError as error:
-            self._screen.show(f"! not sent: {wording.plain(str(error))}")
+            self.screen.show(f"! not sent: {wording.plain(str(error))}")
 
     async def _command(self, text: str) -> None:
-        commands = {
-            "/mode": self._show_mode,
-            "/safety": self._safety,
-            "/accept": self._accept,
-            "/history": self._history,
-            "/block": self._block,
-        }
-        command = commands.get(text.split()[0])
+        word, _, argument = text.partition(" ")
+        command = slash.COMMANDS.get(word)
         if command is None:
-            self._screen.show(HELP)
+            self.screen.show(slash.HELP)
             return
         try:
-            await command()
+            await command.run(self, argument.strip())
         except LouverError as error:
-            self._screen.show(f"! {wording.plain(str(error))}")
+            self.screen.show(f"! {wording.plain(str(error))}")
 
-    async def _show_mode(self) -> None:
-        policy = await self._chat.policy(self._peer)
+    # --- what commands use ---
+
+    async def show_mode(self) -> None:
+        """Say which mode this conversation is in, and who can read in it."""
+        policy = await self.chat.policy(self.peer)
         self._mode = policy.modes["text"]
-        words = wording.plain(self._chat.words(self._mode))
-        self._screen.show(f"With {self._name}, mode {self._mode}: {words}.")
+        words = wording.plain(self.chat.words(self._mode))
+        self.screen.show(f"With {self.name}, mode {self._mode}: {words}.")
         if self._mode == "e2ee":
-            self._screen.show(UNAUDITED)
+            self.screen.show(UNAUDITED)
 
-    async def _safety(self) -> None:
-        with contextlib.suppress(KeyChanged):  # its number is just what is wanted
-            await self._chat.devices(self._peer)
-        self._compared = number = self._chat.safety_number(self._peer)
-        self._screen.show(f"Compare with {self._name}, by voice or in person:")
-        self._screen.show(wording.safety(number))
+    def show_message(self, message: Message, *, other: bool = False) -> None:
+        """Show a message with its number; ``other``: it is of another conversation."""
+        if not other:
+            self._shown.pop(message.seq, None)
+            self._shown[message.seq] = message
+            if len(self._shown) > NUMBERED:
+                del self._shown[next(iter(self._shown))]
+        self.screen.show(wording.line(message, other=other))
 
-    async def _accept(self) -> None:
-        number, self._compared = self._compared, ""  # whatever comes of it, look again
-        if not number:
-            self._screen.show(f"! look at /safety first, and compare it with {self._name}")
-            return
-        await self._chat.accept_key(self._peer, number)
-        self._screen.show(f"You accepted the new key of {self._name}.")
-
-    async def _history(self) -> None:
-        for message in await self._chat.history(self._peer, limit=20):
-            self._screen.show(wording.line(message))
-
-    async def _block(self) -> None:
-        await self._chat.block(self._peer)
-        self._screen.show(f"{self._name} is blocked.")
+    def message(self, number: str) -> Message:
+        """The message that was shown with ``number``. Raises ``BadArgument``."""
+        found = self._shown.get(int(number)) if number.isascii() and number.isdecimal() else None
+        if found is None:
+            raise BadArgument(f"no message #{number} was shown here; /history shows older ones")
+        return found
 
     # --- what arrives ---
 
     async def _messages(self) -> None:
-        async for message in self._chat:
+        async for message in self.chat:
             await self._show(message)
 
     async def _show(self, message: Message) -> None:
-        here = self._peer in (message.sender, message.recipient)
-        self._screen.show(wording.line(message, other=not here))
+        here = self.peer in (message.sender, message.recipient)
+        self.show_message(message, other=not here)
         if here:
-            await self._chat.mark_read(message)
+            await self.chat.mark_read(message)
 
     async def _events(self) -> None:
-        async for event in self._chat.events():
+        async for event in self.chat.events():
             text = self._words(event)
             if text:
-                self._screen.show(text)
+                self.screen.show(text)
 
     def _words(self, event: Event) -> str:
         """What an event is to the person at this screen; nothing for most of them."""
@@ -250,25 +148,25 @@ class Talk:
                 return f"* disconnected: {wording.plain(reason)}; trying again in {retry:.0f} s"
             case StateChange(ChatState.CONNECTED):
                 return "* connected again"
-            case KeyChange(peer, _) if peer == self._peer:
+            case KeyChange(peer, _) if peer == self.peer:
                 return (
-                    f"! THE KEY OF {self._name} CHANGED. Nothing is sent or shown until you compare"
+                    f"! THE KEY OF {self.name} CHANGED. Nothing is sent or shown until you compare"
                     " /safety with them and /accept."
                 )
-            case KeyRefusal(peer, reason) if peer == self._peer:
-                return f"! the relay showed keys of {self._name} that are not theirs: {reason}"
+            case KeyRefusal(peer, reason) if peer == self.peer:
+                return f"! the relay showed keys of {self.name} that are not theirs: {reason}"
             case OwnKeyRefusal(reason):
                 return f"! YOUR OWN KEY: {reason}"
-            case Unreadable(_, _, sender, reason) if sender == self._peer:
-                return f"! a message from {self._name} was dropped: {wording.plain(reason)}"
-            case Proposal(by, policy) if self._peer in (policy.first, policy.second):
+            case Unreadable(_, _, sender, reason) if sender == self.peer:
+                return f"! a message from {self.name} was dropped: {wording.plain(reason)}"
+            case Proposal(by, policy) if self.peer in (policy.first, policy.second):
                 return self._proposal_words(by, policy)
-            case wire.Policy() if self._peer in (event.first, event.second):
+            case wire.Policy() if self.peer in (event.first, event.second):
                 return self._policy_words(event)
             case wire.Notice():
                 return f"* the operator says: {wording.plain(event.text)}"
-            case wire.Typing() if event.account == self._peer and event.on:
-                return f"* {self._name} is typing"
+            case wire.Typing() if event.account == self.peer and event.on:
+                return f"* {self.name} is typing"
         return ""
 
     def _policy_words(self, policy: wire.Policy) -> str:
@@ -276,13 +174,13 @@ class Talk:
         if mode == self._mode:
             return ""
         self._mode = mode
-        words = wording.plain(self._chat.words(mode))
+        words = wording.plain(self.chat.words(mode))
         return f"* this conversation is now in mode {mode}: {words}"
 
     def _proposal_words(self, by: bytes, policy: wire.Policy) -> str:
         mode = policy.modes["text"]
-        who = f"{self._name} proposes" if by == self._peer else "you have proposed"
-        return f"* {who} mode {mode}: {wording.plain(self._chat.words(mode))}"
+        who = f"{self.name} proposes" if by == self.peer else "you have proposed"
+        return f"* {who} mode {mode}: {wording.plain(self.chat.words(mode))}"
 
 
 async def talk(chat: Chat, name: str, screen: Screen | None = None) -> None:

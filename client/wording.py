@@ -68,10 +68,13 @@ def warning(name: str) -> str:
 
 
 def line(message: Message, *, other: bool = False) -> str:
-    """One message as one line; ``other``: it is not of the conversation on the screen."""
+    """One message as one line; ``other``: it is not of the conversation on the screen.
+
+    ``#7`` is its seq, by which commands name it.
+    """
     clock = time.strftime("%H:%M", time.localtime(message.time / 1000))
     name = "me" if message.own else message.sender_name or message.sender.hex()[:8]
-    place = " (another conversation)" if other else ""
+    place = " (another conversation)" if other else f" #{message.seq}"
     body = plain(message.text) if message.kind == "text" else f"[{message.kind}]"
     notes = "".join(f"  [! {warning(each)}]" for each in message.warnings)
     return f"{clock} {plain(name)}{place}: {body}{notes}"

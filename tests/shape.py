@@ -46,7 +46,8 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
 IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "client.cli": ("client.__main__", "client.cli"),
     "client.compare": ("client.cli", "client.compare"),
-    "client.terminal": ("client.cli",),
+    "client.slash": ("client.terminal",),
+    "client.terminal": ("client.cli", "client.slash"),
     "server.app": ("server.__main__", "server.cli"),
     "server.bus.memory": ("server.app",),
     "server.cli": ("server.__main__",),

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from client import Chat, Keystore, Password, connect
-from client.terminal import HELP, talk
+from client.slash import HELP
+from client.terminal import talk
 from client.wording import safety
 from tests.conftest import StartRelay
 from tests.fake_relay import FakeRelay, fake_relay
@@ -173,7 +174,7 @@ async def test_an_arriving_line_does_not_break_the_typed_one(
         os.write(master, b"half a sen")
         await see(b"half a sen")
         await bob.send("alice", "interrupting")
-        await see(b"bob: interrupting\r\n> half a sen")
+        await see(b"bob #1: interrupting\r\n> half a sen")
         os.write(master, b"tence\n")
         assert (await asyncio.wait_for(anext(bob), 20)).text == "half a sentence"
         os.write(master, b"/quit\n")

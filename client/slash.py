@@ -1,0 +1,86 @@
+"""The commands of a chat that start with a slash, as a table: word, arguments, help, what it does.
+
+What may live here: the table, and commands of a few lines over the library. What may not: what
+happens unasked (``terminal``). To add one: a function that takes the talk and the rest of the
+line, and a row. What it raises as a ``LouverError`` is shown as a sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from client import wording
+from crypto_modes.errors import KeyChanged
+
+if TYPE_CHECKING:
+    from client.terminal import Talk
+
+
+class Command(NamedTuple):
+    """A command: how it is written, in a line of help, and what it does."""
+
+    word: str
+    arguments: str
+    help: str
+    run: Callable[[Talk, str], Awaitable[None]]
+
+
+async def _mode(talk: Talk, _: str) -> None:
+    await talk.show_mode()
+
+
+async def _safety(talk: Talk, _: str) -> None:
+    with contextlib.suppress(KeyChanged):  # its number is just what is wanted
+        await talk.chat.devices(talk.peer)
+    talk.compared = number = talk.chat.safety_number(talk.peer)
+    talk.screen.show(f"Compare with {talk.name}, by voice or in person:")
+    talk.screen.show(wording.safety(number))
+
+
+async def _accept(talk: Talk, _: str) -> None:
+    number, talk.compared = talk.compared, ""  # whatever comes of it, look again
+    if not number:
+        talk.screen.show(f"! look at /safety first, and compare it with {talk.name}")
+        return
+    await talk.chat.accept_key(talk.peer, number)
+    talk.screen.show(f"You accepted the new key of {talk.name}.")
+
+
+async def _history(talk: Talk, _: str) -> None:
+    for message in await talk.chat.history(talk.peer, limit=20):
+        talk.show_message(message)
+
+
+async def _block(talk: Talk, _: str) -> None:
+    await talk.chat.block(talk.peer)
+    talk.screen.show(f"{talk.name} is blocked.")
+
+
+async def _quit(_: Talk, __: str) -> None:
+    """Leaving is the talk's own business; the row is here for the help."""
+
+
+COMMANDS = {
+    each.word: each
+    for each in (
+        Command("/mode", "", "who can read this conversation", _mode),
+        Command(
+            "/safety",
+            "",
+            "a number to compare with the other's over another way",
+            _safety,
+        ),
+        Command(
+            "/accept",
+            "",
+            "accept the other's new key, the one that /safety showed",
+            _accept,
+        ),
+        Command("/history", "", "the last twenty messages", _history),
+        Command("/block", "", "block the other", _block),
+        Command("/quit", "", "leave", _quit),
+    )
+}
+HELP = "\n".join(f"{f'{each.word} {each.arguments}':<20} {each.help}" for each in COMMANDS.values())
