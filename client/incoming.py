@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from client import withheld
 from client.memory import Memory
 from client.messages import Event, KeyChange, Message, Unreadable
 from client.sequence import Arrival, Sequence
@@ -215,6 +216,7 @@ class Incoming:
             return None
         notes += self._trust.pins.note_received(delivery)
         opened = self._trust.client(delivery.mode).open(delivery)
+        notes += withheld.warnings(self._memory, delivery.conversation, opened)
         message = self._message(delivery, name, opened, notes)
         self._memory.keep_message(message)
         return message

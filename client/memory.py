@@ -24,12 +24,12 @@ import msgspec
 from client.keystore import Keystore
 from client.messages import Message
 from crypto_modes import wire
-from crypto_modes.contract import ID_SIZE, Discreet
+from crypto_modes.contract import ID_SIZE, POSITIONS, Discreet
 from crypto_modes.errors import BadConfig
 
 _IDENTITY, _NAMES = "client_identity", "client_names"
 _OUTGOING, _MESSAGES = "client_outgoing", "client_messages"
-_CURSORS = "client_cursors"
+_CURSORS = POSITIONS  # the modes read it, too
 
 _SEQ = Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode

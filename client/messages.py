@@ -39,7 +39,8 @@ class Message(Discreet, frozen=True, kw_only=True):
 
     ``own``: sent by this user, from this or another device. ``warnings`` must be shown: they are
     those of ``contract.Opened`` and ``gap:N`` (N messages of the relay's numbering are missing
-    before this one), ``reordered`` (the relay delivered it late), ``below_floor`` and
+    before this one), ``reordered`` (the relay delivered it late), ``withheld:N`` (N own messages
+    that the sending device should have had before this were not opened there), ``below_floor`` and
     ``wrong_mode``. ``evidence`` is what a report would reveal, where the mode franks.
     """
 

@@ -64,6 +64,8 @@ def warning(name: str) -> str:
     """A warning of a message, for people."""
     if name.startswith("gap:"):
         return f"{name[4:]} MESSAGES BEFORE THIS ARE MISSING"
+    if name.startswith("withheld:"):
+        return f"{name[9:]} OF YOUR MESSAGES DID NOT REACH THE DEVICE THAT WROTE THIS"
     return _WARNINGS.get(name, plain(name))
 
 

@@ -23,6 +23,14 @@ DIGEST_SIZE = 32
 NO_DIGEST = bytes(DIGEST_SIZE)
 VERSION = 1
 
+# Two tables of ``State`` that the client program fills and modes only read: conversation -> seq u64
+# up to which all was handled; and ``LOG_HEAD`` -> the newest checked head of the key log, size u64
+# || root 32.
+POSITIONS = "client_cursors"
+KEY_LOG, LOG_HEAD = "key_log", b"head"
+LOG_HEAD_SIZE = 40
+NO_LOG_HEAD = bytes(LOG_HEAD_SIZE)
+
 # The adversaries of the comparison; every mode declares for each whether it can read.
 ADVERSARIES = (
     "network_tap",
@@ -131,6 +139,11 @@ class Opened(Discreet, frozen=True, kw_only=True):
     ``evidence`` is what a report of it would reveal, where the mode franks. ``warnings`` are
     short machine-readable names of what the mode noticed (``gap:3``, ``session_reset``,
     ``reordered``, ``fork``, ``no_copy``), for the client to show.
+
+    ``unopened`` are the ids of this device's own messages, oldest first, that the sending device
+    had not opened when it had handled all up to the seq ``position``: one of them that the relay
+    numbered no higher was withheld from it. ``log_head`` is the head of the key log that it had
+    seen, size u64 || root 32; empty for none.
     """
 
     content: bytes
@@ -138,6 +151,9 @@ class Opened(Discreet, frozen=True, kw_only=True):
     reply_to: bytes = b""
     evidence: Evidence | None = None
     warnings: tuple[str, ...] = ()
+    unopened: tuple[bytes, ...] = ()
+    position: int = 0
+    log_head: bytes = b""
 
 
 class Need(Exception):

@@ -65,9 +65,21 @@ def kem_seal(seed: bytes) -> bytes:
 
 
 def message(
-    kind: str, content: bytes, reply_to: bytes, counter: int, previous: bytes, seen: int
+    kind: str,
+    content: bytes,
+    reply_to: bytes,
+    counter: int,
+    previous: bytes,
+    position: int,
+    log_head: bytes = bytes(40),
+    echo: tuple[tuple[bytes, int, bytes], ...] = (),
 ) -> bytes:
-    return padded(enc("louver/v1/message_body", kind, content, reply_to, counter, previous, seen))
+    """``echo``: device, counter and ``H(M)`` each, both whole."""
+    said = b"".join(
+        device[:8] + counter.to_bytes(8, "big") + digest[:8] for device, counter, digest in echo
+    )
+    numbers = (counter, previous, position, log_head)
+    return padded(enc("louver/v1/message_body", kind, content, reply_to, said, *numbers))
 
 
 def commitment(key: bytes, conversation_id: bytes, message_id: bytes, text: bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crypto_modes.contract import ClientTools
+from crypto_modes.contract import KEY_LOG, LOG_HEAD, NO_LOG_HEAD, POSITIONS, ClientTools
 from crypto_modes.e2ee.body import Heard, Recent, Said
 from crypto_modes.e2ee.handshakes import Handshakes
 from crypto_modes.e2ee.identity import Identity
@@ -61,6 +61,14 @@ class Memory:
             for key, raw in list(state.scan(RECENT, conversation)):
                 if _decode_recent(raw).counter <= recent.counter - RECENT_KEPT:
                     state.delete(RECENT, key)
+
+    def position(self, conversation: bytes) -> int:
+        """Up to which seq the client has handled everything there."""
+        return int.from_bytes(self.tools.state.get(POSITIONS, conversation) or b"", "big")
+
+    def log_head(self) -> bytes:
+        """The newest head of the key log that the client has checked; zeros for none."""
+        return self.tools.state.get(KEY_LOG, LOG_HEAD) or NO_LOG_HEAD
 
     def heard(self, conversation: bytes, peer: bytes) -> Heard:
         """What was heard there from ``account || device``."""

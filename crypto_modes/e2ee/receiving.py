@@ -11,7 +11,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from crypto_modes import policy, wire
-from crypto_modes.contract import DIGEST_SIZE, NO_DIGEST, Evidence, Need, NeedDevices, Opened
+from crypto_modes.contract import (
+    DIGEST_SIZE,
+    NO_DIGEST,
+    NO_LOG_HEAD,
+    Evidence,
+    Need,
+    NeedDevices,
+    Opened,
+)
 from crypto_modes.e2ee import body, header
 from crypto_modes.e2ee.body import Body
 from crypto_modes.e2ee.header import First, Header
@@ -93,13 +101,16 @@ class Receiver:
         text = body.decode(message)
         if text.kind != delivery.kind:
             raise CannotOpen
-        warnings = self._keep(delivery, came, unsealed, (text, H(message)))
+        warnings, unopened = self._keep(delivery, came, unsealed, (text, H(message)))
         return Opened(
             content=text.content,
             kind=text.kind,
             reply_to=text.reply_to,
             evidence=None if mine else Evidence(reporter=account, message=message, key=key),
             warnings=warnings,
+            unopened=unopened,
+            position=text.position,
+            log_head=b"" if text.log_head == NO_LOG_HEAD else text.log_head,
         )
 
     def _check_place(self, delivery: wire.Deliver) -> None:
@@ -153,8 +164,10 @@ class Receiver:
 
     def _keep(
         self, delivery: wire.Deliver, came: _Came, unsealed: Unsealed, text: tuple[Body, bytes]
-    ) -> tuple[str, ...]:
-        """Store what a message that opened changes; the warnings to show with it."""
+    ) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
+        """Store what a message that opened changes; the warnings to show with it, and which own
+        messages its device had not opened.
+        """
         memory, conversation = self._memory, delivery.conversation
         peer = delivery.sender + delivery.device
         if came.begins is not None:
@@ -165,13 +178,17 @@ class Receiver:
         now = memory.tools.now()
         former = memory.sessions.opened(peer, came.session, unsealed, now, late=late)
         memory.keep_heard(conversation, peer, heard)
+        unopened: tuple[bytes, ...] = ()
         if delivery.sender != memory.tools.account:
             said = memory.said(conversation)
-            said.seen += 1
+            said.hear(delivery.device, heard)
             memory.keep_said(conversation, said)
+            unopened, forked = said.answered(text[0].echo, memory.tools.device)
+            if forked and "fork" not in warnings:
+                warnings = (*warnings, "fork")
         # A session that takes the place of one that worked: a reinstalled peer, or a clone.
         reset = former is not None and (former.answered if came.begins else came.answered)
-        return (*warnings, "session_reset") if reset else warnings
+        return ((*warnings, "session_reset") if reset else warnings), unopened
 
 
 def _no_copy(delivery: wire.Deliver) -> Opened:

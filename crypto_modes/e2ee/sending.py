@@ -7,7 +7,7 @@ used for two texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from crypto_modes import wire
@@ -46,7 +46,7 @@ def seal(memory: Memory, draft: Draft) -> Sealed:
     targets = list(_targets(memory, draft, digest))
     said = memory.said(draft.conversation)
     again = memory.recent(draft.conversation, draft.id)
-    message, recent = _compose(draft, said, again, memory.tools.random)
+    message, recent = _compose(memory, draft, said, again)
     c = commitment(recent.key, draft.conversation, draft.id, message)
     envelope = Envelope(
         draft.epoch,
@@ -70,7 +70,7 @@ def seal(memory: Memory, draft: Draft) -> Sealed:
         memory.sessions.sent(each.peer, each.session, now)
         memory.handshakes.used(each.peer)
     if again is None:
-        said.note(recent)
+        said.note(draft.id, recent)
         memory.keep_recent(draft.conversation, draft.id, recent)
         memory.keep_said(draft.conversation, said)
     return Sealed(mode=NAME, epoch=draft.epoch, copies=copies, commitment=c)
@@ -97,17 +97,21 @@ def _targets(memory: Memory, draft: Draft, digest: bytes) -> Iterator[_Target]:
 
 
 def _compose(
-    draft: Draft, said: Said, again: Recent | None, random: Callable[[int], bytes]
+    memory: Memory, draft: Draft, said: Said, again: Recent | None
 ) -> tuple[bytes, Recent]:
     """``M`` and what is remembered of it: as it was, where this id was sealed before."""
     if again is None:
-        counter, previous, seen = said.sent + 1, said.last, said.seen
-        key = random(KEY_SIZE)
+        counter, previous, key = said.sent + 1, said.last, memory.tools.random(KEY_SIZE)
+        position, log_head = memory.position(draft.conversation), memory.log_head()
+        echo = said.echo
     else:
-        counter, previous, seen, key = again.counter, again.previous, again.seen, again.key
-    text = Body(draft.kind, draft.content, draft.reply_to, counter, previous, seen)
+        counter, previous, key = again.counter, again.previous, again.key
+        position, log_head, echo = again.position, again.log_head, again.echo
+    text = Body(
+        draft.kind, draft.content, draft.reply_to, counter, previous, position, log_head, echo
+    )
     message = body.encode(text)
-    recent = Recent(counter, previous, seen, key, H(message))
+    recent = Recent(counter, previous, position, log_head, echo, key, H(message))
     if again is not None and again.digest != recent.digest:
         raise BadArgument("a message id was used before for another text")
     return message, recent

@@ -113,6 +113,60 @@ def franking() -> list[dict[str, Any]]:
     ]
 
 
+def bodies() -> list[dict[str, Any]]:
+    def body(**changes: Any) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "kind": "text",
+            "content": "hello ☂".encode(),
+            "reply_to": b"",
+            "counter": 7,
+            "previous": drawn("previous", 32),
+            "position": 12,
+            "log_head": bytes(40),
+            "echo": [],
+        } | changes
+        echo = tuple((each["device"], each["counter"], each["digest"]) for each in fields["echo"])
+        rest = {key: value for key, value in fields.items() if key != "echo"}
+        return {**fields, "message": oracle.message(**rest, echo=echo)}
+
+    def heard(*names: str) -> list[dict[str, Any]]:
+        return [
+            {"device": drawn(name), "counter": number, "digest": drawn(f"{name} last", 32)}
+            for number, name in enumerate(names, 1)
+        ]
+
+    good = {
+        "the first of a conversation": body(counter=1, previous=bytes(32), position=0),
+        "a reply, with the head of a key log": body(
+            reply_to=drawn("message"), log_head=(99).to_bytes(8, "big") + drawn("root", 32)
+        ),
+        "an image, with three devices heard": body(
+            kind="image", echo=heard("phone", "laptop", "tablet")
+        ),
+        "nothing at all": body(content=b""),
+    }
+    whole = body()
+    message = whole["message"]
+    bad = {
+        "not padded": message.rstrip(b"\0")[:-1],
+        "padded by more": message + bytes(32),
+        "something after the last item": oracle.padded(message.rstrip(b"\0")[:-1] + b"x"),
+        "another label": message.replace(b"message_body", b"message_bodi"),
+        "no such kind": message.replace(b"text", b"tezt"),
+        "a cut echo": body(echo=heard("phone"))["message"].replace(
+            (24).to_bytes(4, "big") + drawn("phone")[:8],
+            (23).to_bytes(4, "big") + drawn("phone")[1:8],
+        ),
+        "four devices": body(echo=heard("a", "b", "c", "d"))["message"],
+        "a reply to half an id": body(reply_to=drawn("message", 8))["message"],
+        "a cut head of a key log": body(log_head=bytes(39))["message"],
+    }
+    found = [named(name, "ok", fields) for name, fields in good.items()]
+    return found + [
+        named(name, "CannotOpen", {**whole, "message": broken}) for name, broken in bad.items()
+    ]
+
+
 def side(name: str) -> dict[str, Any]:
     seeds = ("account_seed", "signing_seed", "agreement_private")
     ids = {"account": drawn(name), "device": drawn(f"{name} device")}
@@ -240,6 +294,7 @@ def prekeys() -> list[dict[str, Any]]:
 
 def main() -> None:
     write("franking", "A report: relay key, context, stamp, evidence.", franking())
+    write("e2ee_bodies", "M of a message, and what is in it.", bodies())
     write("e2ee_handshake", "Private keys of both sides; th, EC root, PQ root.", handshakes())
     write("e2ee_devices", "Signed device lists.", device_lists())
     write("e2ee_prekeys", "Signed prekeys.", prekeys())
