@@ -49,7 +49,7 @@ ADVERSARIES = (
 _SHOWN = ("conversation", "seq", "id", "kind", "mode", "epoch")
 
 
-class Discreet(msgspec.Struct, frozen=True):
+class Discreet(msgspec.Struct, frozen=True, gc=False):
     """A struct that prints which message it is about, never what it says or what opens it: a
     ``repr`` ends up in tracebacks and logs.
     """
@@ -92,7 +92,7 @@ class Sealed(Discreet, frozen=True, kw_only=True):
     commitment: bytes = b""
 
 
-class Meta(msgspec.Struct, frozen=True):
+class Meta(msgspec.Struct, frozen=True, gc=False):
     """What the relay itself knows of one message; never taken from a field the sender fills
     when the connection says it better (``sender`` and ``device`` are the authenticated ones).
     """

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from client import client as client_program
+from client import opening as client_program
 from crypto_modes import policy, registry, wire
 from crypto_modes.contract import (
     ADVERSARIES,

@@ -23,17 +23,21 @@ Digest = Annotated[bytes, Meta(max_length=32)]
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(max_length=64)]
 Name = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9][a-z0-9._-]*\Z")]
-Word = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z][a-z0-9_]*\Z")]
+Word = Annotated[str, Meta(min_length=1, max_length=32)]
 Line = Annotated[str, Meta(max_length=256)]
 Secret = Annotated[str, Meta(min_length=1, max_length=3072)]
 Kind = Literal["text", "image", "video", "voice", "file", "call"]
 
 
-class Frame(Struct, frozen=True, omit_defaults=True, tag_field="type"):
-    """Base of every frame; the field ``type`` on the wire names the struct."""
+class Frame(Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):
+    """Base of every frame; the field ``type`` on the wire names the struct.
+
+    Without the garbage collector: a frozen struct of bytes, text and numbers cannot be part of a
+    cycle, and thousands of them wait in queues where every collection would walk over them.
+    """
 
 
-class Copy(Struct, frozen=True, array_like=True):
+class Copy(Struct, frozen=True, array_like=True, gc=False):
     """One device's ciphertext of a message."""
 
     device: Id
