@@ -40,8 +40,14 @@ def commitment(key: bytes, conversation: bytes, message_id: bytes, message: byte
 
 
 def month_of(time: int) -> int:
-    """``YYYYMM`` in UTC of a time in milliseconds: the epoch of the relay's franking key."""
-    moment = datetime.fromtimestamp(time / 1000, UTC)
+    """``YYYYMM`` in UTC of a time in milliseconds: the epoch of the relay's franking key.
+
+    Raises ``BadArgument`` for a time that no calendar has.
+    """
+    try:
+        moment = datetime.fromtimestamp(time / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise BadArgument("this time is beyond any calendar") from None
     return moment.year * 100 + moment.month
 
 

@@ -82,3 +82,17 @@ class KemKey(SecretKey):
     def decapsulate(self, ciphertext: bytes) -> bytes:
         """The 32-byte shared secret. Raises ``KeyRefused``."""
         return primitives.kem_decapsulate(self.raw, ciphertext)
+
+
+class TeamKey(SecretKey):
+    """HPKE with MLKEM768-X25519, 32-byte secret key: opens what is sealed to a moderation team."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _derive(raw: bytes) -> bytes:
+        return primitives.hpke_public(raw)
+
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """The plaintext. Raises ``CannotOpen``."""
+        return primitives.hpke_open(self.raw, sealed, info)

@@ -45,6 +45,12 @@ def test_months_are_utc(time: int, month: int) -> None:
     assert franking.month_of(time) == month
 
 
+@pytest.mark.parametrize("time", [253_402_300_800_000, 1 << 53, 1 << 80])
+def test_a_time_beyond_the_calendar_has_no_month(time: int) -> None:
+    with pytest.raises(BadArgument, match="calendar"):
+        franking.month_of(time)
+
+
 @pytest.mark.parametrize("size", [0, 31, 33, 64])
 def test_a_franking_key_has_one_size(size: int) -> None:
     with pytest.raises(BadArgument, match="exactly 32 bytes"):

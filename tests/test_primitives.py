@@ -269,3 +269,69 @@ def test_keys_do_their_one_thing() -> None:
     assert kem.decapsulate(bytes(1088)) != secret
     with pytest.raises(KeyRefused, match="1088 bytes"):
         kem.decapsulate(ciphertext[1:])
+
+
+# --- HPKE ---
+
+# Secret keys of the vectors in draft-ietf-hpke-pq, and SHA-256 of the public keys beside them.
+HPKE_KEYS = [
+    (
+        "3ec47fa82dd5689d27c6190e724c74ec8f608df3331ce331929e37b829676630",
+        "ad8aaf3f00d8a39bfeec2947a7d5dde68be08bba19bd301a348a45dc5fcc8341",
+    ),
+    (
+        "8f908710ee25a3aa6fd3ed80eb5bf102963547bf4fe36d86f772432ac383e6e9",
+        "404a519065c5818eaf431ba78a961e2c59919cc8b2bce92c6b76e438dcc345bd",
+    ),
+]
+
+
+@pytest.mark.parametrize(("secret", "digest"), HPKE_KEYS)
+def test_hpke_keys_are_those_of_the_draft(secret: str, digest: str) -> None:
+    public = primitives.hpke_public(bytes.fromhex(secret))
+    assert len(public) == primitives.HPKE_KEY_SIZE == 1216
+    assert primitives.H(public).hex() == digest
+
+
+def test_hpke_opens_what_was_sealed_and_nothing_else() -> None:
+    secret = bytes(range(32))
+    public = primitives.hpke_public(secret)
+    sealed = primitives.hpke_seal(public, b"text", b"info")
+    assert len(sealed) == 4 + primitives.HPKE_OVERHEAD == 1140
+    assert primitives.hpke_open(secret, sealed, b"info") == b"text"
+    assert primitives.hpke_seal(public, b"text", b"info") != sealed
+    for key, data, info in (
+        (bytes(32), sealed, b"info"),
+        (secret, sealed, b"other"),
+        (secret, sealed, b""),
+        (secret, sealed[:-1], b"info"),
+        (secret, sealed[:1120], b"info"),
+        (secret, b"", b"info"),
+        # The X25519 half of the encapsulated key of small order: nothing agreed, nothing opened.
+        (secret, sealed[:1088] + bytes(32) + sealed[1120:], b"info"),
+    ):
+        with pytest.raises(CannotOpen):
+            primitives.hpke_open(key, data, info)
+
+
+@pytest.mark.attack
+def test_22_hpke_refuses_halves_of_a_key_that_protect_nothing() -> None:
+    public = primitives.hpke_public(bytes(32))
+    for bad in (
+        public[:1184] + bytes(32),
+        public[:1184] + b"\x01" + bytes(31),
+        b"\xff" * 1184 + public[1184:],
+        public[:-1],
+        public + b"\0",
+        b"",
+    ):
+        with pytest.raises(KeyRefused):
+            primitives.hpke_check(bad)
+        with pytest.raises(KeyRefused):
+            primitives.hpke_seal(bad, b"text", b"info")
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_hpke_secret_keys_have_one_size(size: int) -> None:
+    with pytest.raises(BadArgument):
+        primitives.hpke_public(bytes(size))
