@@ -39,8 +39,9 @@ WORDS_LIMIT = 2_000  # bytes of UTF-8
 # With base64, its frame stays below 64 KiB in JSON too.
 SEALED_LIMIT = 44 * 1024
 
-_REPORT = enc("louver/v1/report")
-_ITEM = enc("louver/v1/report/item")
+LABEL = "louver/v1/report"
+ITEM_LABEL = "louver/v1/report/item"
+_REPORT, _ITEM = enc(LABEL), enc(ITEM_LABEL)
 _NO_KEY = bytes(primitives.KEY_SIZE)
 _LENGTH = 4
 _FOREVER = 253_402_300_800_000  # the year 10000, in milliseconds
@@ -111,7 +112,7 @@ def encode(report: Report) -> bytes:
     if not 0 < len(report.items) <= MESSAGES_LIMIT:
         raise LimitExceeded(f"a report is about 1 to {MESSAGES_LIMIT} messages")
     raw = enc(
-        "louver/v1/report",
+        LABEL,
         report.relay,
         report.reporter,
         report.reported,
@@ -219,7 +220,7 @@ def _info(relay: bytes, reporter: bytes, given: tuple[bytes, ...]) -> bytes:
 
 def _encode_item(item: Item) -> bytes:
     return enc(
-        "louver/v1/report/item",
+        ITEM_LABEL,
         item.conversation,
         item.seq,
         item.id,

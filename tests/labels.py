@@ -19,7 +19,7 @@ import msgspec
 
 from client import keystore, unlocking
 from client.tally import Tally
-from crypto_modes import at_rest, franking, policy, wire
+from crypto_modes import at_rest, franking, policy, reports, wire
 from crypto_modes.contract import Evidence, Meta, Sealed, Stored
 from crypto_modes.e2ee import body, devices, header, pq_ratchet, pqxdh, ratchet, session
 from crypto_modes.e2ee.header import First
@@ -27,8 +27,9 @@ from crypto_modes.e2ee.session import Envelope
 from crypto_modes.encoding import LABEL_PREFIX
 from crypto_modes.errors import LouverError
 from crypto_modes.keyring import dek_context
-from crypto_modes.keys import SigningKey
-from crypto_modes.primitives import H, aead_open, aead_seal, hkdf
+from crypto_modes.keys import SigningKey, TeamKey
+from crypto_modes.primitives import H, aead_open, aead_seal, hkdf, hpke_seal
+from crypto_modes.reports import Item, Report
 from server.accounts import Tokens
 from server.keyrings.file import FileKeyring
 from server.store import Device
@@ -256,7 +257,33 @@ def chains(key: bytes) -> bytes:
     return made.root + made.sending + made.receiving
 
 
+def item(key: bytes) -> Item:
+    names = "id", "sender", "device", "recipient", "kind", "mode", "time", "conversation", "seq"
+    told = {name: getattr(META, name) for name in names}
+    return Item(**told, message=b"M", key=key, commitment=key, stamp=key)
+
+
+def report(key: bytes) -> Report:
+    return Report(
+        relay=ID,
+        reporter=BOB,
+        reported=ALICE,
+        category="spam",
+        words="",
+        created=TIME,
+        items=(item(key),),
+    )
+
+
 EXAMPLES: dict[str, Example] = {
+    "report": derived(lambda key: H(reports.encode(report(key)))),
+    "report/item": derived(lambda key: H(reports._encode_item(item(key)))),
+    "report/tag": derived(lambda key: reports.tags(report(key))[0]),
+    "report/team": derived(lambda key: reports.fingerprint(key).encode()),
+    "report/seal": Example(
+        lambda key: hpke_seal(TeamKey(key).public, b"text", reports._info(ID, BOB, ())),
+        lambda key, raw: TeamKey(key).open(raw, reports._info(ID, BOB, ())),
+    ),
     "device": Example(certified, take_list),
     "devices": Example(listed, lambda key, mark: take_list(key, certified(key), mark)),
     "prekey": Example(

@@ -150,8 +150,8 @@ def test_a_report_opens_for_its_team_its_relay_and_its_reporter_only() -> None:
             reports.unseal(team, relay, reporter, given_tags, sealed)
 
 
-@pytest.mark.attack
-def test_41_a_report_cannot_be_passed_on_as_somebody_elses() -> None:
+@pytest.mark.attack(41)
+def test_a_report_cannot_be_passed_on_as_somebody_elses() -> None:
     """Sealed by a client that lies about relay, reporter or tags: what is inside decides."""
     _, _, (item,) = insults(b"one")
     for report, reporter, given_tags, words in (

@@ -66,8 +66,8 @@ def test_in_the_other_modes_the_relay_confirms_and_nobody_verifies() -> None:
             assert found.content == (b"" if state == "refused" else b"plain words")
 
 
-@pytest.mark.attack
-def test_41_reports_by_anybody_but_the_recipient_are_refused() -> None:
+@pytest.mark.attack(41)
+def test_reports_by_anybody_but_the_recipient_are_refused() -> None:
     _, _, (item,) = insults(b"one")
     report = report_of(item, reporter=b"somebody-else-03")
     assert [each.state for each in judged(report)] == ["refused"]
@@ -78,22 +78,22 @@ def test_41_reports_by_anybody_but_the_recipient_are_refused() -> None:
     assert found.state == "refused"
 
 
-@pytest.mark.attack
-def test_41_a_message_is_not_moved_into_another_conversation() -> None:
+@pytest.mark.attack(41)
+def test_a_message_is_not_moved_into_another_conversation() -> None:
     """Whatever a relay would say of it: the two accounts alone make the conversation."""
     (found,) = verdicts.judge(report_of(plain_item(conversation=bytes(16))), [YES])
     assert (found.state, found.content) == ("refused", b"")
     assert "conversation of these two" in found.reason
 
 
-@pytest.mark.attack
-def test_41_a_proof_taken_off_does_not_make_a_claim_of_it() -> None:
+@pytest.mark.attack(41)
+def test_a_proof_taken_off_does_not_make_a_claim_of_it() -> None:
     bare = plain_item(mode="e2ee", message=b"words never said")
     (found,) = verdicts.judge(report_of(bare), [YES])
     assert (found.state, found.content) == ("refused", b"")
 
 
-@pytest.mark.attack
+@pytest.mark.attack(41)
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -112,7 +112,7 @@ def test_41_a_proof_taken_off_does_not_make_a_claim_of_it() -> None:
         ("stamp", bytes(32)),
     ],
 )
-def test_41_every_field_of_an_item_counts(field: str, value: Any) -> None:
+def test_every_field_of_an_item_counts(field: str, value: Any) -> None:
     _, _, (item,) = insults(b"one")
     changed = msgspec.structs.replace(item, **{field: value})
     report = report_of(changed)
@@ -121,8 +121,8 @@ def test_41_every_field_of_an_item_counts(field: str, value: Any) -> None:
     assert found[0].content == b""
 
 
-@pytest.mark.attack
-def test_41_mutated_reports_never_verify() -> None:
+@pytest.mark.attack(41)
+def test_mutated_reports_never_verify() -> None:
     """Row 41: bits, cuts, growth and swaps anywhere in the record or in what was sealed."""
     _, _, items = insults(b"one", b"two")
     report = report_of(*items)
@@ -151,8 +151,8 @@ def test_41_mutated_reports_never_verify() -> None:
     assert judged_items > MUTATIONS // 10  # most are not even stopped by their form
 
 
-@pytest.mark.attack
-def test_23_a_salamander_commits_to_one_of_its_texts_only() -> None:
+@pytest.mark.attack(23)
+def test_a_salamander_commits_to_one_of_its_texts_only() -> None:
     """What a GCM tag would have vouched for twice, the commitment vouches for once."""
     _, _, (item,) = insults(b"x" * 100)
     blocks = [os.urandom(16) for _ in range(17)]
@@ -207,8 +207,8 @@ def test_what_is_left_out_shows() -> None:
     ]
 
 
-@pytest.mark.attack
-def test_05_what_the_relay_reordered_shows() -> None:
+@pytest.mark.attack(5)
+def test_what_the_relay_reordered_shows() -> None:
     _, alice, bob = couple()
     one, two = alice.send(BOB, b"pizza?"), alice.send(BOB, b"yes")
     metas = [msgspec.structs.replace(one.meta, seq=9), two.meta]
@@ -222,8 +222,8 @@ def test_05_what_the_relay_reordered_shows() -> None:
     assert told(items) == [Note("reordered", two.meta.id)]
 
 
-@pytest.mark.attack
-def test_19_a_device_that_contradicts_itself_shows() -> None:
+@pytest.mark.attack(19)
+def test_a_device_that_contradicts_itself_shows() -> None:
     _, _, items = insults(b"1", b"2")
     one, two = judged(report_of(*items))
     twice = msgspec.structs.replace(two, counter=1)
