@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -253,3 +253,104 @@ def fixed_header(
     """58 bytes; ``numbers`` are pn, n, pq_epoch, pq_n."""
     head = bytes((1, flags)) + session + remote
     return head + b"".join(number.to_bytes(4, "big") for number in numbers)
+
+
+# -- a session ----------------------------------------------------------------------------------
+
+
+class End:
+    """One end of a session, read from items 22 to 26 and 29 in the plainest way: it remembers where
+    every chain began and counts from there, forgets nothing, and lets nothing be lost.
+    """
+
+    def __init__(self, th: bytes, roots: tuple[bytes, bytes], *, first: bool) -> None:
+        self.th = th
+        self.ec_root, self.pq_root = roots
+        self.first = first  # A, who began
+        self.private, self.remote = b"", b""
+        self.ec_send, self.ec_sent, self.previous = b"", 0, 0
+        self.ec_receive: dict[bytes, bytes] = {}  # the other's ratchet key -> the chain's beginning
+        self.epoch, self.epochs = 0, {0: pq_chains(self.pq_root, th)}
+        self.pq_root = hkdf(self.pq_root, b"", enc("louver/v1/pq_epoch", 0, th), 96)[:32]
+        self.pq_sent, self.pq_expected, self.since = 0, 0, 0
+        self.offered, self.asked, self.answer = b"", b"", b""  # KEM seed, ek, ct
+        self.carrier_at: int | None = None  # how many messages ago
+
+    def write_to(self, prekey: bytes, private: bytes) -> None:
+        """A's beginning: B's signed prekey, and a ratchet key."""
+        self.private, self.remote = private, prekey
+        self.ec_root, self.ec_send = root_step(self.ec_root, private, prekey)
+
+    def seal(
+        self,
+        text: bytes,
+        place: Mapping[str, Any],
+        *,
+        block: bytes = b"",
+        time: int = 0,
+        seed: bytes = b"",
+    ) -> bytes:
+        """``block`` is the first-message block, ``seed`` the KEM key to propose if one is due."""
+        flags, part = (4, block) if block else self._part(time, seed)
+        numbers = (self.previous, self.ec_sent, self.epoch, self.pq_sent)
+        head = fixed_header(self.th[:8], public(self.private), numbers, flags) + part
+        mine = self.epochs[self.epoch][0 if self.first else 1]
+        keys = ec_key(self.ec_send, self.ec_sent), pq_key(mine, self.pq_sent)
+        self.ec_sent, self.pq_sent = self.ec_sent + 1, self.pq_sent + 1
+        return copy(self.th, *keys, head, text, place)
+
+    def open(self, sealed: bytes, place: Mapping[str, Any], fresh: bytes) -> bytes:
+        """``fresh`` is the ratchet key to take if this is the other's next one."""
+        flags, remote = sealed[1], sealed[10:42]
+        n, epoch, pq_n = (int.from_bytes(sealed[i : i + 4], "big") for i in range(46, 58, 4))
+        part = sealed[58 : 58 + {0: 0, 1: 1184, 2: 1088, 4: 1152}[flags]]
+        head, rest = sealed[: 58 + len(part)], sealed[58 + len(part) :]
+        if remote not in self.ec_receive:
+            self.ec_root, self.ec_receive[remote] = root_step(self.ec_root, self.private, remote)
+            self.previous, self.ec_sent, self.private = self.ec_sent, 0, fresh
+            self.ec_root, self.ec_send = root_step(self.ec_root, fresh, remote)
+        if epoch == self.epoch + 1 and self.answer:
+            self._enter()
+        theirs = self.epochs[epoch][1 if self.first else 0]
+        keys = ec_key(self.ec_receive[remote], n), pq_key(theirs, pq_n)
+        okm = hkdf(*keys, enc("louver/v1/message", self.th), 44)
+        text = AESGCM(okm[:32]).decrypt(okm[32:], rest, aad(self.th, head, place))
+        if epoch == self.epoch:
+            self.pq_expected = max(self.pq_expected, pq_n + 1)
+            if flags == 1 and not self.asked:
+                self.asked = part
+            if flags == 2:
+                secret, ek = kem_open(self.offered, part), kem_public(self.offered)
+                self._derive(secret, ek, part)
+                self._enter()
+        return text
+
+    def _part(self, time: int, seed: bytes) -> tuple[int, bytes]:
+        self.since = self.since or time
+        old = self.pq_sent + self.pq_expected >= 50 or time - self.since >= 24 * 3600 * 1000
+        proposes = self.first == ((self.epoch + 1) % 2 == 0)
+        if proposes and not self.offered and old:
+            self.offered = seed
+        if self.asked and not self.answer:
+            key = MLKEM768PublicKey.from_public_bytes(self.asked)
+            secret, self.answer = key.encapsulate()
+            self._derive(secret, self.asked, self.answer)
+        part = (1, kem_public(self.offered)) if self.offered else (2, self.answer)
+        if not part[1]:
+            return 0, b""
+        ago = self.carrier_at
+        if ago is None or ago >= 64 or (ago >= 8 and self.ec_sent == 0):
+            self.carrier_at = 1
+            return part
+        self.carrier_at = ago + 1
+        return 0, b""
+
+    def _derive(self, secret: bytes, ek: bytes, ct: bytes) -> None:
+        info = enc("louver/v1/pq_epoch", self.epoch + 1, sha256(ek + ct))
+        okm = hkdf(secret, self.pq_root, info, 96)
+        self.pq_root, self.epochs[self.epoch + 1] = okm[:32], (okm[32:64], okm[64:])
+
+    def _enter(self) -> None:
+        self.epoch += 1
+        self.pq_sent, self.pq_expected, self.since = 0, 0, 0
+        self.offered, self.asked, self.answer, self.carrier_at = b"", b"", b"", None

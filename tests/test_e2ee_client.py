@@ -235,6 +235,28 @@ def test_what_fits_no_frame_is_refused_before_it_is_sent() -> None:
     assert alice.state.rows == before
 
 
+def test_a_new_epoch_takes_no_room_that_a_message_needs() -> None:
+    relay, alice, bob = talking()
+    others = [Device(relay, BOB, b"bobby-device-%03d" % number) for number in range(3)]
+    for device in others:
+        device.link(bob)
+    alice.client.supply(relay.published[BOB])
+    stored = alice.send(BOB)
+    for device in (bob, *others):
+        device.receive(stored)
+        for _ in range(2):  # a day after its first message, each device proposes an epoch
+            alice.receive(device.send(ALICE))
+            relay.clock.now += DAY
+
+    def flags(content: bytes) -> list[int]:
+        draft = alice.draft(BOB, content)
+        return sorted(copy.body[1] for copy in alice.client.seal(draft).copies)
+
+    assert flags(bytes(15_000)) == [0, 0, 2, 2]  # with room for two answers in the frame
+    assert flags(b"short") == [0, 0, 2, 2]
+    assert flags(b"short") == [0, 0, 0, 0]
+
+
 @pytest.mark.attack
 @pytest.mark.parametrize("epoch", [0, 2, 2**60])
 def test_28_a_first_message_cannot_make_a_client_ask_for_nonsense(epoch: int) -> None:

@@ -143,10 +143,9 @@ def test_a_header_that_is_cut_is_refused(size: int) -> None:
         header.parse(copy[:size])
 
 
-@pytest.mark.parametrize("flags", range(1, 8))
-def test_a_header_ends_where_its_flags_say(flags: int) -> None:
-    sizes = (1184, 1088, 1152)
-    size = 58 + sum(each for bit, each in enumerate(sizes) if flags >> bit & 1)
+@pytest.mark.parametrize(("flags", "block"), [(0, 0), (1, 1184), (2, 1088), (4, 1152)])
+def test_a_header_ends_where_its_flags_say(flags: int, block: int) -> None:
+    size = 58 + block
     raw = oracle.fixed_header(b"s" * 8, b"d" * 32, (1, 2, 3, 4), flags) + os.urandom(3424)
     parsed, rest = header.parse(raw)
     assert (parsed.raw, rest) == (raw[:size], raw[size:])
@@ -160,21 +159,15 @@ def test_a_header_ends_where_its_flags_say(flags: int) -> None:
 
 
 @pytest.mark.attack
-@pytest.mark.parametrize(("place", "value"), [(0, 0), (0, 2), (0, 255), (1, 8), (1, 0x84)])
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, 0), (0, 2), (0, 255), (1, 3), (1, 5), (1, 6), (1, 7), (1, 8), (1, 0x84)],
+)
 def test_16_other_suites_and_flags_are_refused(place: int, value: int) -> None:
-    raw = bytearray(oracle.fixed_header(b"s" * 8, b"d" * 32, (0, 0, 0, 0)) + bytes(64))
+    raw = bytearray(oracle.fixed_header(b"s" * 8, b"d" * 32, (0, 0, 0, 0)) + bytes(4096))
     raw[place] = value
     with pytest.raises(CannotOpen):
         header.parse(bytes(raw))
-
-
-@pytest.mark.attack
-@pytest.mark.parametrize("part", [{"key": b"x"}, {"ciphertext": b"x"}])
-def test_16_parts_that_this_suite_does_not_send_are_refused(part: dict[str, Any]) -> None:
-    one, other = couple()
-    head, ciphertext = header.parse(one.seal(PLACE, DEVICE, b"text"))
-    with pytest.raises(CannotOpen):
-        other.open(PLACE, DEVICE, (head._replace(**part), ciphertext), Nothing(), os.urandom)
 
 
 BOMBS = {

@@ -1,8 +1,9 @@
 """The header of a copy: fixed binary, in the clear, authenticated through ``H(h)``; modes.md 26.
 
-Only its layout lives here. 58 bytes, then by flags an encapsulation key (1,184), a ciphertext
-(1,088) and the first-message block (1,152). Fixed fields instead of MessagePack: one encoding
-per header, and a length that is known before anything is parsed. Numbers are big-endian.
+Only its layout lives here. 58 bytes, then at most one block, which the flags name: the key of the
+next PQ epoch (1,184), its ciphertext (1,088), or the first-message block (1,152). Fixed fields
+instead of MessagePack: one encoding per header, and a length that is known before anything is
+parsed. Numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ SESSION_SIZE = 8
 HAS_KEY = 0x01
 HAS_CIPHERTEXT = 0x02
 HAS_FIRST = 0x04
-_FLAGS = HAS_KEY | HAS_CIPHERTEXT | HAS_FIRST
 
 _FIXED = Struct(f">BB{SESSION_SIZE}s{KEY_SIZE}sIIII")
 _FIRST = Struct(f">{KEY_SIZE}sQQQQ{KEM_CIPHERTEXT_SIZE}s")
 FIXED_SIZE = _FIXED.size
 FIRST_SIZE = _FIRST.size
+
+# The size of the block that each legal value of the flags announces: no two go together, because
+# who still repeats a first message has had no answer, and only one end's turn is to send a key.
+_BLOCKS = {0: 0, HAS_KEY: KEM_KEY_SIZE, HAS_CIPHERTEXT: KEM_CIPHERTEXT_SIZE, HAS_FIRST: FIRST_SIZE}
 
 pack_fixed = _FIXED.pack
 
@@ -67,17 +71,18 @@ def parse(body: bytes) -> tuple[Header, bytes]:
     if len(body) < FIXED_SIZE:
         raise CannotOpen
     suite, flags, session, dh, pn, n, pq_epoch, pq_n = _FIXED.unpack_from(body)
-    if suite != SUITE or flags & ~_FLAGS:
+    size = _BLOCKS.get(flags)
+    if suite != SUITE or size is None:
         raise CannotOpen
-    if not flags:
-        header = Header(body[:FIXED_SIZE], session, dh, pn, n, pq_epoch, pq_n)
-        return header, body[FIXED_SIZE:]
-    key_end = FIXED_SIZE + (KEM_KEY_SIZE if flags & HAS_KEY else 0)
-    ciphertext_end = key_end + (KEM_CIPHERTEXT_SIZE if flags & HAS_CIPHERTEXT else 0)
-    end = ciphertext_end + (FIRST_SIZE if flags & HAS_FIRST else 0)
+    end = FIXED_SIZE + size
     if len(body) < end:
         raise CannotOpen
-    first = First(*_FIRST.unpack_from(body, ciphertext_end)) if flags & HAS_FIRST else None
-    key, ciphertext = body[FIXED_SIZE:key_end], body[key_end:ciphertext_end]
-    fixed = (session, dh, pn, n, pq_epoch, pq_n)
-    return Header(body[:end], *fixed, key, ciphertext, first), body[end:]
+    fixed = (body[:end], session, dh, pn, n, pq_epoch, pq_n)
+    if not flags:
+        return Header(*fixed), body[end:]
+    block = body[FIXED_SIZE:end]
+    if flags == HAS_KEY:
+        return Header(*fixed, key=block), body[end:]
+    if flags == HAS_CIPHERTEXT:
+        return Header(*fixed, ciphertext=block), body[end:]
+    return Header(*fixed, first=First(*_FIRST.unpack(block))), body[end:]

@@ -18,7 +18,7 @@ from crypto_modes.e2ee.memory import Memory
 from crypto_modes.e2ee.session import NAME, Envelope, Session
 from crypto_modes.errors import BadArgument, LimitExceeded, UnknownDevice
 from crypto_modes.franking import commitment
-from crypto_modes.primitives import KEY_SIZE, H
+from crypto_modes.primitives import KEM_KEY_SIZE, KEY_SIZE, H
 
 COPIES_ROOM = wire.FRAME_LIMIT - 512  # what a send frame has left for copies
 _COPY_FRAMING = 24
@@ -59,12 +59,7 @@ def seal(memory: Memory, draft: Draft) -> Sealed:
         c,
     )
     plaintext = recent.key + message
-    copies = tuple(
-        wire.Copy(each.device, each.session.seal(envelope, each.device, plaintext))
-        for each in targets
-    )
-    if sum(len(copy.body) + _COPY_FRAMING for copy in copies) > COPIES_ROOM:
-        raise LimitExceeded(f"too long for {len(copies)} devices in one frame; split it")
+    copies = tuple(_copies(memory, targets, envelope, plaintext))
     now = memory.tools.now()
     for each in targets:
         memory.sessions.sent(each.peer, each.session, now)
@@ -94,6 +89,25 @@ def _targets(memory: Memory, draft: Draft, digest: bytes) -> Iterator[_Target]:
                 party, begin = known.devices[device], memory.handshakes.begin
                 session = begin(party, draft.conversation, draft.epoch, digest)
             yield _Target(account + device, device, session)
+
+
+def _copies(
+    memory: Memory, targets: list[_Target], envelope: Envelope, plaintext: bytes
+) -> Iterator[wire.Copy]:
+    """A copy for each; what the next PQ epoch needs is attached where the frame has room for it.
+
+    Raises ``LimitExceeded`` before anything is sealed.
+    """
+    now, random = memory.tools.now(), memory.tools.random
+    sizes = [each.session.size(len(plaintext)) for each in targets]
+    room = COPIES_ROOM - sum(sizes) - len(targets) * _COPY_FRAMING
+    if room < 0:
+        raise LimitExceeded(f"too long for {len(targets)} devices in one frame; split it")
+    for each in targets:
+        carried = each.session.carry(now, random, room=room >= KEM_KEY_SIZE)
+        room -= len(carried[1])
+        copy = each.session.seal(envelope, each.device, plaintext, carried)
+        yield wire.Copy(each.device, copy)
 
 
 def _compose(

@@ -25,7 +25,7 @@ from crypto_modes.e2ee.header import Header
 from crypto_modes.e2ee.ratchet import Skipped
 from crypto_modes.encoding import enc
 from crypto_modes.errors import CannotOpen
-from crypto_modes.primitives import H, aead_open, aead_seal, hkdf
+from crypto_modes.primitives import TAG_SIZE, H, aead_open, aead_seal, hkdf
 
 NAME = "e2ee"
 _KEY_AND_NONCE = 44
@@ -115,15 +115,34 @@ class Session(msgspec.Struct, array_like=True):
         """8 bytes, the same at both ends."""
         return self.th[: header.SESSION_SIZE]
 
-    def seal(self, envelope: Envelope, device: bytes, plaintext: bytes) -> bytes:
+    def size(self, plaintext: int) -> int:
+        """The size of the next copy, from its plaintext's, without what it may ``carry``."""
+        return header.FIXED_SIZE + len(self.first) + plaintext + TAG_SIZE
+
+    def carry(
+        self, now: int, random: Callable[[int], bytes], *, room: bool = True
+    ) -> tuple[int, bytes]:
+        """What of the next PQ epoch goes with the message sealed next; call it once for each.
+
+        ``room``: whether 1,184 bytes more fit.
+        """
+        if self.first:  # no answer yet: a copy carries one block at most, and this one is needed
+            return pq_ratchet.NOTHING
+        return self.pq.carry(now, random, turned=not self.chains.sent, room=room)
+
+    def seal(
+        self,
+        envelope: Envelope,
+        device: bytes,
+        plaintext: bytes,
+        carried: tuple[int, bytes] = pq_ratchet.NOTHING,
+    ) -> bytes:
         """The copy of ``plaintext`` (``K_f || M``) for ``device``; turns both ratchets."""
         mk_ec, pn, n = self.chains.send()
         mk_pq, epoch, pq_n = self.pq.send()
-        flags = header.HAS_FIRST if self.first else 0
+        flags, block = (header.HAS_FIRST, self.first) if self.first else carried
         dh = self.chains.public
-        raw = header.pack_fixed(header.SUITE, flags, self.th[:8], dh, pn, n, epoch, pq_n)
-        if self.first:
-            raw += self.first
+        raw = header.pack_fixed(header.SUITE, flags, self.th[:8], dh, pn, n, epoch, pq_n) + block
         key = hkdf(mk_ec, salt=mk_pq, info=_MESSAGE_INFO + self.th, length=_KEY_AND_NONCE)
         aad = envelope.aad(self.th, device, raw)
         return raw + aead_seal(key[:32], key[32:], plaintext, aad)
@@ -138,11 +157,13 @@ class Session(msgspec.Struct, array_like=True):
     ) -> Unsealed:
         """The plaintext of a copy for this ``device``; turns both ratchets.
 
-        Raises ``CannotOpen``; this object is spoiled then, and must not be stored.
+        Raises ``CannotOpen`` or ``KeyRefused``; this object is spoiled then, and must not be
+        stored.
         """
         head, ciphertext = parsed
-        if head.key or head.ciphertext:  # no later PQ epochs in this suite: nobody sends these
-            raise CannotOpen
+        carries = head.key or head.ciphertext
+        if carries:
+            self.pq.check(head.pq_epoch, head.key, head.ciphertext)
         # A key can be stored only while some are: most messages ask the store nothing.
         mk_ec = stored.find(head.dh, head.n) if self.skipped else None
         late = mk_ec is not None
@@ -159,6 +180,8 @@ class Session(msgspec.Struct, array_like=True):
         key = hkdf(mk_ec, salt=mk_pq, info=_MESSAGE_INFO + self.th, length=_KEY_AND_NONCE)
         aad = envelope.aad(self.th, device, head.raw)
         plaintext = aead_open(key[:32], key[32:], ciphertext, aad)
+        if carries:  # authenticated only now, and before now no KEM was run
+            self.pq.take(head.pq_epoch, head.key, head.ciphertext)
         self.first, self.answered = b"", True
         used = [(head.dh, head.n)] if late else []
         if used_pq:
