@@ -1,106 +1,21 @@
-"""PQ epochs: when they are proposed, what carries them, what is lost, late, forged or stolen."""
+"""PQ epochs: when they are proposed, what carries them, what is lost, late or forged."""
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 import pytest
 
-from crypto_modes.e2ee import header, pq_ratchet, pqxdh, session
+from crypto_modes.e2ee import header, pq_ratchet, session
 from crypto_modes.e2ee.header import HAS_CIPHERTEXT, HAS_KEY
-from crypto_modes.e2ee.pq_ratchet import Answered, Asked, Offered, PqChains
+from crypto_modes.e2ee.pq_ratchet import Answered, Asked, Offered
 from crypto_modes.e2ee.ratchet import SKIP_LIMIT
-from crypto_modes.e2ee.session import Session
 from crypto_modes.errors import CannotOpen, KeyRefused
 from tests import e2ee_oracle as oracle
+from tests.e2ee_ends import DAY, End, answered, due, entered, talking, turns
 from tests.test_e2ee_session import DEVICE, PLACE, couple
-
-ROOT, TH = b"q" * 32, b"t" * 32
-DAY = 24 * 60 * 60 * 1000
-
-
-class End:
-    """One end of a session with its skipped keys; stored and read back around every step."""
-
-    def __init__(self, held: Session) -> None:
-        self.raw = session.to_bytes(held)
-        self.kept: dict[tuple[bytes, int], bytes] = {}
-        self.sizes: list[int] = []
-
-    @property
-    def held(self) -> Session:
-        return session.from_bytes(self.raw)
-
-    @property
-    def pq(self) -> PqChains:
-        return self.held.pq
-
-    def find(self, chain: bytes, n: int) -> bytes | None:
-        return self.kept.get((chain, n))
-
-    def seal(self, text: bytes = b"text", now: int = 1, *, room: bool = True) -> bytes:
-        held = self.held
-        size = held.size(len(text))
-        carried = held.carry(now, os.urandom, room=room)
-        copy = held.seal(PLACE, DEVICE, text, carried)
-        self.raw = session.to_bytes(held)
-        assert len(copy) == size + len(carried[1])
-        self.sizes.append(len(carried[1]))
-        return copy
-
-    def open(self, copy: bytes) -> bytes:
-        held = self.held
-        unsealed = held.open(PLACE, DEVICE, header.parse(copy), self, os.urandom)
-        for used in unsealed.used:
-            del self.kept[used]
-        self.kept |= {(each.chain, each.n): each.key for each in unsealed.fresh}
-        held.skipped = len(self.kept)
-        self.raw = session.to_bytes(held)
-        return unsealed.plaintext
-
-
-def talking() -> tuple[End, End]:
-    """The initiator and the responder, who have exchanged a message each way."""
-    one, other = (End(each) for each in couple())
-    other.open(one.seal())
-    one.open(other.seal())
-    return one, other
-
-
-def turns(one: End, other: End, count: int) -> None:
-    for number in range(count):
-        sender, receiver = (one, other) if number % 2 == 0 else (other, one)
-        text = b"%d" % number
-        assert receiver.open(sender.seal(text)) == text
-
-
-def due() -> tuple[End, End]:
-    """The same, where the responder's next message proposes epoch 1."""
-    one, other = talking()
-    for _ in range(48):
-        other.open(one.seal())
-    return one, other
-
-
-def answered() -> tuple[End, End]:
-    """The same, where the initiator has sealed its answer, which nobody has opened."""
-    one, other = due()
-    one.open(other.seal())
-    one.seal()
-    return one, other
-
-
-def entered() -> tuple[End, End]:
-    """Both ends in epoch 1."""
-    one, other = due()
-    one.open(other.seal())
-    other.open(one.seal())
-    one.open(other.seal())
-    return one, other
 
 
 class Carried(NamedTuple):
@@ -396,124 +311,3 @@ def test_a_stranger_epoch_is_refused() -> None:
         for epoch in (2, 3, 2**32 - 1):
             with pytest.raises(CannotOpen):
                 end.pq.receive(epoch, 0)
-
-
-# -- theft --------------------------------------------------------------------------------------
-
-
-def with_pq_of(thief: End, live: End) -> End:
-    """What a thief is who broke X25519: the live Double Ratchet, the stolen PQ chains."""
-    held = live.held
-    held.pq = thief.pq
-    return End(held)
-
-
-def with_ec_of(thief: End, live: End) -> End:
-    """What a thief is who broke ML-KEM: the live PQ chains, the stolen Double Ratchet."""
-    held = live.held
-    held.chains = thief.held.chains
-    return End(held)
-
-
-@pytest.mark.attack
-@pytest.mark.parametrize("stolen_at", range(5))
-@pytest.mark.parametrize("of_proposer", [True, False])
-def test_27_the_post_quantum_half_heals_by_itself(stolen_at: int, of_proposer: bool) -> None:
-    """At the first epoch for which the victim drew randomness since; one more where it just had."""
-    one, other = due()
-    victim, peer = (other, one) if of_proposer else (one, other)
-    steps = iter(range(10_000))
-    stolen: End | None = None
-    drawn = 0
-    healed: list[bool] = []
-    while len(healed) < 3:
-        number = next(steps)
-        if number == stolen_at:
-            stolen = End(victim.held)
-            drawn = victim.pq.epoch + (1 if isinstance(victim.pq.step, Offered | Answered) else 0)
-        sender, receiver = (other, one) if number % 2 == 0 else (one, other)
-        copy = sender.seal()
-        if stolen is not None and receiver is victim and header.parse(copy)[0].pq_epoch > drawn:
-            with pytest.raises(CannotOpen):
-                with_pq_of(stolen, victim).open(copy)
-            healed.append(True)
-        receiver.open(copy)
-    assert victim.pq.epoch == peer.pq.epoch == drawn + 1
-
-
-@pytest.mark.attack
-def test_27_the_classical_half_heals_as_if_there_were_no_other() -> None:
-    one, other = talking()
-    stolen = End(one.held)
-    other.open(one.seal())
-    one.open(other.seal())  # under the key that was stolen
-    other.open(one.seal())
-    copy = other.seal()
-    with pytest.raises(CannotOpen):
-        with_ec_of(stolen, one).open(copy)
-    assert with_pq_of(stolen, one).pq.epoch == 0
-    assert one.open(copy) == b"text"
-
-
-def test_the_private_key_is_gone_when_it_was_used() -> None:
-    one, other = due()
-    offer = other.seal()
-    step = other.pq.step
-    assert isinstance(step, Offered)
-    seed = step.seed
-    assert seed in other.raw
-    one.open(offer)
-    other.open(one.seal())
-    assert seed not in other.raw
-
-
-# -- against the second reading -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("product_first", [True, False])
-def test_a_session_with_the_second_reading(seed: int, product_first: bool) -> None:
-    """Our end at one side, the oracle's at the other; the network loses, delays and reorders."""
-    draw = random.Random(seed)
-    th, ec, pq = draw.randbytes(32), draw.randbytes(32), draw.randbytes(32)
-    prekey, fresh = draw.randbytes(32), draw.randbytes(32)
-    shared = pqxdh.Shared(th, ec, pq)
-    place = PLACE._asdict() | {"recipient_device": DEVICE}
-    theirs = oracle.End(th, (ec, pq), first=not product_first)
-    first = header.First(b"E" * 32, 1, 0, 2, 1, bytes(1088))
-    public = oracle.public(prekey)
-    if product_first:
-        mine = End(session.initiate(shared, public, fresh, first, 0))
-        theirs.private = prekey
-        theirs.open(mine.seal(), place, draw.randbytes(32))
-        assert mine.open(theirs.seal(b"answer", place)) == b"answer"
-    else:
-        mine = End(session.respond(shared, prekey, public, 0))
-        theirs.write_to(public, fresh)
-        assert mine.open(theirs.seal(b"first", place, block=first.encode())) == b"first"
-        theirs.open(mine.seal(), place, draw.randbytes(32))
-    ways: dict[bool, list[tuple[bytes, bytes]]] = {True: [], False: []}
-    now, carried = 1, {0: 0, 1: 0, 2: 0}
-    for number in range(900):
-        now += draw.choice((1, 1, 1, DAY // 40))
-        forth, text = draw.random() < 0.5, b"%d" % number
-        if draw.random() < 0.5:
-            if forth:
-                copy = mine.seal(text, now)
-            else:
-                copy = theirs.seal(text, place, time=now, seed=draw.randbytes(64))
-            carried[copy[1]] += 1
-            if draw.random() < 0.9:
-                ways[forth].append((text, copy))
-            continue
-        if not ways[forth]:
-            continue
-        text, copy = ways[forth].pop(draw.choice((0, 0, -1)))
-        if forth:
-            assert theirs.open(copy, place, draw.randbytes(32)) == text
-        elif header.parse(copy)[0].pq_epoch >= mine.pq.epoch - 1:
-            assert mine.open(copy) == text
-    assert mine.pq.epoch >= 3
-    assert abs(mine.pq.epoch - theirs.epoch) <= 1
-    assert carried[1] >= 3
-    assert carried[2] >= 3
