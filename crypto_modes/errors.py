@@ -25,6 +25,7 @@ Only exception classes live here. An error carries the stable wire ``code`` of
     │   ├── CannotResume           the cursor belongs to another relay or lies ahead
     │   ├── KeyRefused             an invalid key, certificate, list or signature
     │   ├── KeyChanged             a pinned account key changed; stop until accepted
+    │   ├── LogRefused             a transparency log that contradicts itself or proves nothing
     │   ├── CannotOpen             does not decrypt, or not to what was committed
     │   └── ReportRefused          evidence that proves nothing
     ├── Unavailable                a service we depend on; try again
@@ -160,6 +161,12 @@ class KeyChanged(RemoteError):
     """A pinned account key changed; nothing is sent until the user accepts it."""
 
     code = 103
+
+
+class LogRefused(RemoteError):
+    """A transparency log's checkpoint or proof does not hold, or contradicts an earlier one."""
+
+    code = 107
 
 
 class CannotOpen(RemoteError):
