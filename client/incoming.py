@@ -17,7 +17,7 @@ import msgspec
 
 from client import withheld
 from client.memory import Memory
-from client.messages import Event, KeyChange, Message, Unreadable
+from client.messages import Event, Message, Unreadable
 from client.sequence import Arrival, Sequence
 from client.session import Session
 from client.trust import Trust
@@ -262,7 +262,7 @@ class Incoming:
         self._queue.popleft()
         held = self._held.setdefault(peer, [])
         if not held:
-            self._emit(KeyChange(peer))
+            self._emit(self._trust.key_change(peer))
         if len(held) < HELD:
             held.append(arrived)
 

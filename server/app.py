@@ -45,6 +45,7 @@ from server.link import Handler, Link
 from server.observe import Metrics
 from server.relay import Relay, now_ms
 from server.secrets_file import private_directory, secret_file, token_file
+from server.service import Service
 from server.session import Session, table
 from server.settings_tree import Listen, Settings
 from server.store.sqlite import SqliteStore
@@ -73,6 +74,7 @@ class App:
     """
 
     relay: Relay
+    service: Service
     gateway: Gateway
     internal: Internal
 
@@ -135,6 +137,7 @@ class App:
             observer=self.watch,
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
         )
+        self.service = Service(self.relay, self.watch)
         await self._listen(data)
         self._describe()
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
@@ -206,7 +209,7 @@ class App:
         self.gateway.reload(_gateway_settings(settings))
         await self.relay.reload(settings)
         self.settings = settings
-        self.watch.changed("settings reloaded", count=len(changes), epoch=self.relay.epoch)
+        self.watch.changed("settings reloaded", count=len(changes), epoch=self.relay.defaults.epoch)
         return list(changes)
 
     # --- what the internal listener asks (http.Administered) ---
@@ -224,8 +227,8 @@ class App:
     def status(self) -> Mapping[str, object]:
         return {
             "relay": self.store.deployment.hex(),
-            "modes": self.settings.modes_by_kind(),
-            "epoch": self.relay.epoch,
+            "modes": self.relay.defaults.modes,
+            "epoch": self.relay.defaults.epoch,
             "durability": self.store.durability,
             "connections": self.gateway.connections,
             "sessions": self.relay.open_sessions,

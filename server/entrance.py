@@ -201,8 +201,8 @@ class Entrance:
             device=session.device,
             relay=relay.store.deployment,
             time=_now(),
-            epoch=relay.epoch,
-            modes=relay.conversations.defaults,
+            epoch=relay.defaults.epoch,
+            modes=relay.defaults.modes,
             words={name: mode.words for name, mode in relay.registry.items()},
             limits=wire.Limits(
                 frame=limits.frame,

@@ -11,6 +11,7 @@ GET     /metrics               for Prometheus
 GET     /admin/v1/status       what runs; this and the following need the token
 POST    /admin/v1/reload       read the settings again, like SIGHUP
 POST    /admin/v1/revoke       ``{"account": NAME?, "device": HEX?}``, at least one of them
+POST    /admin/v1/modes        ``{"mode": MODE?, "modes": {KIND: MODE}?}``, at least one of them
 ======  =====================  ====================================================
 """
 
@@ -76,12 +77,33 @@ class Administered(Protocol):
         many devices lost their token. Raises ``Forbidden`` where there is none.
         """
 
+    @property
+    def service(self) -> Serviced:
+        """What the relay offers to its users, and how that is changed."""
+
+
+class Serviced(Protocol):
+    """What the listener may ask about the service as a whole."""
+
+    async def set_modes(self, mode: str, kinds: wire.Modes) -> Mapping[str, object]:
+        """Let new conversations begin in ``mode``, and these kinds of content in theirs; what is
+        not named stays, ``mode`` may be empty. Holds until the next reload or restart. What is in
+        force then. Raises ``BadArgument`` for a mode that is not installed.
+        """
+
 
 class Revocation(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``/admin/v1/revoke``; ``device`` in hexadecimal."""
 
     account: wire.Name | None = None
     device: str = ""
+
+
+class NewDefault(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``/admin/v1/modes``, named like the settings."""
+
+    mode: wire.Word | None = None
+    modes: wire.Modes = {}
 
 
 class Internal:
@@ -182,6 +204,10 @@ def application(relay: Administered, token: str) -> Starlette:
         name, device = _revocation(await _body(request))
         return JSONResponse({"revoked": await relay.revoke(name, device)})
 
+    async def modes(request: Request) -> Response:
+        asked = _default(await _body(request))
+        return JSONResponse(await relay.service.set_modes(asked.mode or "", asked.modes))
+
     def admin(path: str, method: str, route: Route_) -> Route:
         async def guarded(request: Request) -> Response:
             _authorize(request, token)
@@ -197,6 +223,7 @@ def application(relay: Administered, token: str) -> Starlette:
             admin("status", "GET", status),
             admin("reload", "POST", reload),
             admin("revoke", "POST", revoke),
+            admin("modes", "POST", modes),
         ],
         exception_handlers={HTTPException: _refused, LouverError: _failed, Exception: _broken},
     )
@@ -229,6 +256,18 @@ def _revocation(body: bytes) -> tuple[str, bytes]:
     if len(device) not in {0, ID_SIZE} or not (asked.account or device):
         raise BadArgument("name an account, or a device by its 32 hexadecimal digits, or both")
     return asked.account or "", device
+
+
+def _default(body: bytes) -> NewDefault:
+    try:
+        asked = msgspec.json.decode(body, type=NewDefault)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadArgument(
+            f'the body must be {{"mode": m, "modes": {{kind: m}}}}: {error}'
+        ) from None
+    if not asked.mode and not asked.modes:
+        raise BadArgument("name a mode, or a mode for a kind of content, or both")
+    return asked
 
 
 # RFC 9457

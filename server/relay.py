@@ -25,6 +25,7 @@ from crypto_modes.errors import (
 )
 from server.bus import Bus, Revoked, Signal
 from server.conversations import Conversations
+from server.defaults import Defaults
 from server.directory import Directory, public
 from server.entrance import Credentials, Entrance
 from server.limits import Rates
@@ -70,12 +71,11 @@ class Relay:
         self.modes = modes
         self.supply = supply
         self.observer = observer
-        # Counts the operator's defaults since the database was made; in ``welcome`` and notices.
-        self.epoch = epoch
         self.directory = Directory(store)
         self.conversations = Conversations(
             store, self.directory, registry, settings.modes_by_kind()
         )
+        self.defaults = Defaults(store, self.conversations, registry, epoch, self.tell_everyone)
         self.rates = Rates(settings.limits)
         self.entrance = Entrance(self, credentials)
         self.outgoing = Outgoing(self)
@@ -235,17 +235,10 @@ class Relay:
             self.spawn(self._tell_presence(session.account, "offline"))
 
     async def reload(self, settings: Settings) -> None:
-        """Take new settings; new conversations get the new default, everybody is told."""
-        modes = settings.modes_by_kind()
+        """Take new settings; a new default, also one that was set meanwhile, is told to all."""
         self.settings = settings
         self.rates.change(settings.limits)
-        if modes == self.conversations.defaults:
-            return
-        self.epoch = await self.store.service_epoch(modes)
-        self.conversations.defaults = modes
-        said = [f"{kind}: {self.registry[mode].words}" for kind, mode in modes.items()]
-        text = "The operator changed the default for new conversations. " + "; ".join(said)
-        self.tell_everyone(wire.Notice(topic="modes", text=text, modes=modes, epoch=self.epoch))
+        await self.defaults.change(settings.modes_by_kind())
 
     async def revoke(self, name: str, device: bytes) -> int:
         """Take the tokens of one device or, where ``device`` is empty, of all devices of the

@@ -50,7 +50,7 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "client.terminal": ("client.cli", "client.slash"),
     "server.app": ("server.__main__", "server.cli"),
     "server.bus.memory": ("server.app",),
-    "server.cli": ("server.__main__",),
+    "server.cli": ("server.__main__", "server.cli"),
     "server.gateway": ("server.app", "server.gateway", "server.watch"),
     "server.http": ("server.app",),
     "server.keyrings.file": ("server.app", "server.keyrings", "server.reveal"),

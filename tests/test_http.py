@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from crypto_modes import wire
 from crypto_modes.errors import BadConfig, Forbidden, StoreUnavailable
 from server.http import BODY_LIMIT, Internal
 from server.settings_tree import Internal as InternalSettings
@@ -28,6 +29,7 @@ class FakeRelay:
         self.failure: Exception | None = None
         self.revoked: list[tuple[str, bytes]] = []
         self.reloads = 0
+        self.defaults: list[tuple[str, wire.Modes]] = []
 
     def unready(self) -> str:
         return self.reason
@@ -49,6 +51,14 @@ class FakeRelay:
             raise self.failure
         self.revoked.append((name, device))
         return 2
+
+    @property
+    def service(self) -> FakeRelay:
+        return self
+
+    async def set_modes(self, mode: str, kinds: wire.Modes) -> Mapping[str, object]:
+        self.defaults.append((mode, kinds))
+        return {"changed": True}
 
 
 class Answer(msgspec.Struct):
@@ -131,7 +141,8 @@ WRONG = [
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "status"), ("POST", "reload"), ("POST", "revoke")]
+    ("method", "path"),
+    [("GET", "status"), ("POST", "reload"), ("POST", "revoke"), ("POST", "modes")],
 )
 async def test_administration_needs_the_token(ask: Asked, method: str, path: str) -> None:
     for authorization in WRONG:
@@ -140,7 +151,7 @@ async def test_administration_needs_the_token(ask: Asked, method: str, path: str
         assert answer.headers["www-authenticate"] == "Bearer"
         assert answer.headers["content-type"] == "application/problem+json"
         assert TOKEN not in answer.body.decode()
-    assert ask.relay.revoked == []
+    assert ask.relay.revoked == ask.relay.defaults == []
     assert ask.relay.reloads == 0
 
 

@@ -80,6 +80,9 @@ $ louverd config check --set listen.certificate=fake.pem --set listen.key=fake.p
 $ louverd status
 ! louverd: louver-data/admin.token is missing: the relay makes it when it first starts…
 ? 2
+$ louverd modes set tls
+! louverd: louver-data/admin.token is missing: the relay makes it when it first starts…
+? 2
 $ louverd reveal
 ! louverd: this uses the operator's own powers: no case, no approval, no receipt
 ! louverd: there is no database at louver-data/louver.db…
@@ -279,6 +282,11 @@ def test_a_relays_life(louverd: Louverd) -> None:
     louverd.env["LOUVER_INTERNAL__PORT"] = str(port)
     asked = louverd.run("status")
     assert json.loads(asked.stdout)["modes"]["text"] == "tls", asked.stderr
+    set_ = louverd.run("modes", "set", "e2ee", "--kind", "image=tls")
+    assert json.loads(set_.stdout)["modes"] | {"text": "e2ee", "image": "tls"} == (
+        json.loads(louverd.run("status").stdout)["modes"]
+    )
+    assert 'mode = "e2ee"; [modes]; image = "tls"' in set_.stderr
     refused = louverd.run("revoke", "--account", "nobody")
     assert refused.returncode == 2
     assert refused.stderr.startswith("louverd: the relay refused: ")

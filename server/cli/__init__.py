@@ -1,9 +1,9 @@
 """``louverd``: the operator's command. Each command reads, calls one function, says the result.
 
-What may live here: arguments, wording and exit codes. What costs time to import is imported
-inside the commands, so that ``--help`` answers at once. Exit codes: 0 done, 1 unexpected,
-2 usage or configuration. An error is one sentence on standard error; results go to standard
-output, so that programs can read them.
+What may live here: arguments, wording and exit codes; a group's are in a file of its own. What
+costs time to import is imported inside the commands, so that ``--help`` answers at once. Exit
+codes: 0 done, 1 unexpected, 2 usage or configuration. An error is one sentence on standard error;
+results go to standard output, so that programs can read them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from server.cli import service
+from server.cli.options import File, Set, ask
 
 if TYPE_CHECKING:
     from server.settings_tree import Settings
@@ -34,15 +37,7 @@ config = typer.Typer(help="Write, check and explain settings.", no_args_is_help=
 certs = typer.Typer(help="Certificates.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(certs, name="certs")
-
-File = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", envvar="LOUVER_CONFIG", help="The settings file (TOML)."),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="One setting, before file and environment.", metavar="KEY=VALUE"),
-]
+app.add_typer(service.modes, name="modes")
 
 
 @app.command()
@@ -137,7 +132,7 @@ def dev(
 @app.command()
 def status(file: File = None, set: Set = None) -> None:
     """Print what a running relay says about itself, as JSON."""
-    _ask(file, set, "GET", "status")
+    ask(file, set, "GET", "status")
 
 
 @app.command()
@@ -151,7 +146,7 @@ def revoke(
     if not account and not device:
         _fail("name an account (--account NAME), a device (--device HEX), or both", USAGE)
     asked = {"account": account} if account else {}
-    _ask(file, set, "POST", "revoke", asked | ({"device": device} if device else {}))
+    ask(file, set, "POST", "revoke", asked | ({"device": device} if device else {}))
 
 
 @app.command()
@@ -202,15 +197,6 @@ def _settings(file: Path | None, set: list[str] | None, modes: Any) -> Settings:
     from server.config import load
 
     return load(file, set or (), modes)
-
-
-def _ask(
-    file: Path | None, set: list[str] | None, method: str, path: str, body: object = None
-) -> None:
-    from server.admin import ask
-    from server.config import load
-
-    typer.echo(ask(load(file, set or (), checked=False), method, path, body))
 
 
 def _loop_factory() -> Callable[[], Any] | None:
