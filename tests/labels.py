@@ -30,6 +30,7 @@ from crypto_modes.keyring import dek_context
 from crypto_modes.keys import SigningKey, TeamKey
 from crypto_modes.primitives import H, aead_open, aead_seal, hkdf, hpke_seal
 from crypto_modes.reports import Item, Report
+from crypto_modes.transparency import key_log
 from server.accounts import Tokens
 from server.keyrings.file import FileKeyring
 from server.store import Device
@@ -337,6 +338,13 @@ EXAMPLES: dict[str, Example] = {
     ),
     "pqxdh": derived(transcript),
     "message_body": derived(lambda key: H(body.encode(body.Body("text", b"M", b"", 1, key, 1)))),
+    "key_log": derived(lambda key: key_log.hash_of(key, key)),
+    "key_log/account": derived(key_log.tag),
+    "key_log/entry": derived(
+        lambda key: key_log.entry(
+            ALICE, key, wire.DeviceList(version=1, certificates=(), signature=b"")
+        )
+    ),
     "safety": derived(lambda key: devices.safety_number((ALICE, key), (BOB, key)).encode()),
     "conversation": derived(lambda key: policy.conversation_id(key[:16], BOB)),
     "chain": derived(lambda key: at_rest.link(key, 1, b"record")),
