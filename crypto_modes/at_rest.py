@@ -25,7 +25,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from crypto_modes import wire
+from crypto_modes import content, wire
 from crypto_modes.contract import (
     DIGEST_SIZE,
     NO_DIGEST,
@@ -74,8 +74,9 @@ class AtRestClient(TlsClient):
     """The ends of ``at_rest``: the relay seals, so the body travels as it is, inside TLS."""
 
     def seal(self, draft: Draft) -> Sealed:
-        """The content as it is."""
-        return Sealed(mode=NAME, epoch=draft.epoch, body=draft.content)
+        """The content as it is, and what it answers."""
+        body = content.with_reply(draft.content, draft.reply_to)
+        return Sealed(mode=NAME, epoch=draft.epoch, body=body)
 
 
 class AtRestServer:

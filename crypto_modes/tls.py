@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from crypto_modes import wire
+from crypto_modes import content, wire
 from crypto_modes.contract import (
     ClientMode,
     ClientTools,
@@ -31,12 +31,14 @@ class TlsClient:
     """The ends of ``tls``; stateless."""
 
     def seal(self, draft: Draft) -> Sealed:
-        """The content as it is."""
-        return Sealed(mode=NAME, epoch=draft.epoch, body=draft.content)
+        """The content as it is, and what it answers."""
+        body = content.with_reply(draft.content, draft.reply_to)
+        return Sealed(mode=NAME, epoch=draft.epoch, body=body)
 
     def open(self, delivery: wire.Deliver) -> Opened:
         """The body as it is."""
-        return Opened(content=delivery.body, kind=delivery.kind)
+        text, reply_to = content.without_reply(delivery.body)
+        return Opened(content=text, kind=delivery.kind, reply_to=reply_to)
 
     def supply(self, answer: wire.Devices | wire.Keys | wire.Policy) -> None:
         """Nothing is ever needed."""

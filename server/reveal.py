@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from crypto_modes import wire
+from crypto_modes.content import describe, without_reply
 from crypto_modes.contract import (
     Evidence,
     Mode,
@@ -56,7 +57,8 @@ _UNREADABLE = (CannotRead, CannotOpen, FrameRefused, ReportRefused, KeyServiceUn
 
 class Revealed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of output: a stored message, bytes in base64. ``text`` where the content is
-    UTF-8 of kind ``text``, else ``content``; ``reason`` where it is not readable.
+    UTF-8 of kind ``text``, or words for what is structured (replies, edits …); else ``content``.
+    ``reason`` where it is not readable.
     """
 
     conversation: bytes
@@ -263,6 +265,9 @@ def _reason(error: LouverError) -> str:
 
 
 def _shown(stored: Stored, content: bytes) -> dict[str, Any]:
+    words = describe(content)
+    if words is not None:
+        return {"text": words}
     if stored.meta.kind == "text":
         try:
             return {"text": content.decode()}
@@ -272,8 +277,9 @@ def _shown(stored: Stored, content: bytes) -> dict[str, Any]:
 
 
 def _check_claim(stored: Stored, report: Report, content: bytes) -> None:
-    """Without a stamp the relay's own record is the proof, so a claim must be what it says."""
-    if not stored.stamp and report.message not in (b"", content):
+    """Without a stamp the relay's own record is the proof, so a claim must be what it says: with
+    what it answers, or without."""
+    if not stored.stamp and report.message not in (b"", content, without_reply(content)[0]):
         raise ReportRefused("the relay's own record says otherwise")
 
 
