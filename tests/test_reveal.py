@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from crypto_modes import e2ee, franking, wire
+from crypto_modes import content, e2ee, franking, wire
 from crypto_modes.contract import Meta, NeedFrankingKey, Sealed, ServerTools, Stored
 from crypto_modes.e2ee import body
 from crypto_modes.errors import BadConfig
@@ -102,6 +102,20 @@ async def test_the_operator_reads_tls_and_at_rest_while_the_relay_runs(
     assert first["sender"] == b64encode(alice.account).decode()
     assert (second["content"], second["kind"]) == ("/wA=", "file")
     assert "text" not in second
+
+
+@pytest.mark.parametrize("mode", ["tls", "at_rest"])
+async def test_what_is_not_plain_is_put_in_words(start_relay: StartRelay, mode: str) -> None:
+    relay = await start_relay(mode)
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    target = (await alice.say(bob, "first")).id
+    await bob.say(alice, "", body=content.with_reply(b"an insult", target))
+    await bob.say(alice, "", body=content.encode(content.Edit(target, "another")))
+    found = [line["text"] for line in await revealed(relay)]
+    assert found[1:] == [
+        f"[reply to {target.hex()}] an insult",
+        f"[edit of {target.hex()}] another",
+    ]
 
 
 async def test_the_operator_cannot_read_e2ee_and_says_why(start_relay: StartRelay) -> None:
