@@ -19,7 +19,7 @@ import msgspec
 
 from client import keystore, unlocking
 from client.tally import Tally
-from crypto_modes import at_rest, content, franking, policy, reports, wire
+from crypto_modes import at_rest, franking, policy, reports, wire
 from crypto_modes.contract import Evidence, Meta, Sealed, Stored
 from crypto_modes.e2ee import body, devices, header, pq_ratchet, pqxdh, ratchet, session
 from crypto_modes.e2ee.header import First
@@ -34,6 +34,7 @@ from crypto_modes.transparency import key_log
 from server.accounts import Tokens
 from server.keyrings.file import FileKeyring
 from server.store import Device
+from tests.content_labels import CONTENT
 from tests.mode_ends import ALICE, ALICE_PHONE, BOB, BOB_PHONE, DRAFT, TIME, meta_of, server_tools
 
 T = TypeVar("T")
@@ -276,29 +277,9 @@ def report(key: bytes) -> Report:
     )
 
 
-# --- what messages say ---
-
-
 def said(make: Callable[[bytes], bytes], heard: Callable[[bytes], object]) -> Example:
     """Content that nobody signs by itself; ``heard`` is false for what says something else."""
     return Example(make, lambda _, raw: bool(heard(raw)))
-
-
-def attachment(key: bytes) -> content.Attachment:
-    return content.Attachment(
-        blob=key[:16],
-        name="a name",
-        media_type="image/png",
-        size=1,
-        ciphertext=key,
-        plaintext=key,
-        key=key,
-        chunk=4096,
-    )
-
-
-def of_type(kind: type[content.What]) -> Callable[[bytes], object]:
-    return lambda raw: isinstance(content.parse(raw).what, kind)
 
 
 EXAMPLES: dict[str, Example] = {
@@ -373,23 +354,7 @@ EXAMPLES: dict[str, Example] = {
     "safety": derived(lambda key: devices.safety_number((ALICE, key), (BOB, key)).encode()),
     "conversation": derived(lambda key: policy.conversation_id(key[:16], BOB)),
     "chain": derived(lambda key: at_rest.link(key, 1, b"record")),
-    "reply": said(
-        lambda key: content.with_reply(b"text", key[:16]), lambda raw: content.without_reply(raw)[1]
-    ),
-    "disappearing": said(
-        lambda key: content.encode(content.Plain(key), 60), lambda raw: content.parse(raw).seconds
-    ),
-    "attachment_reference": said(
-        lambda key: content.encode(attachment(key)), of_type(content.Attachment)
-    ),
-    "reaction": said(
-        lambda key: content.encode(content.Reaction(key[:16], "x")), of_type(content.Reaction)
-    ),
-    "edit": said(lambda key: content.encode(content.Edit(key[:16], "x")), of_type(content.Edit)),
-    "deletion": said(
-        lambda key: content.encode(content.Deletion(key[:16])), of_type(content.Deletion)
-    ),
-    "timer": said(lambda key: content.encode(content.Timer(key[0] + 1)), of_type(content.Timer)),
+    **{label: said(*both) for label, both in CONTENT.items()},
     "policy/modes": derived(lambda key: H(policy.record(next_policy(key)))),
 }
 
