@@ -214,18 +214,17 @@ def pq_chains(root: bytes, th: bytes) -> tuple[bytes, bytes]:
 
 
 def pq_key(chain: bytes, n: int) -> bytes:
-    for number in range(n + 1):
-        okm = hkdf(chain, b"", enc("louver/v1/pq_next", number), 64)
-        chain, key = okm[:32], okm[32:]
-    return key
+    for _ in range(n):
+        chain = mac(chain, enc("louver/v1/pq_next"))
+    return mac(chain, enc("louver/v1/pq_message"))
 
 
 def copy(
     th: bytes, mk_ec: bytes, mk_pq: bytes, head: bytes, plaintext: bytes, place: Mapping[str, Any]
 ) -> bytes:
     """A device's copy; ``place`` holds the fields of the AAD."""
-    okm = hkdf(mk_ec, mk_pq, enc("louver/v1/message", th), 44)
-    return head + AESGCM(okm[:32]).encrypt(okm[32:], plaintext, aad(th, head, place))
+    key = hkdf(mk_ec, mk_pq, enc("louver/v1/message", th), 32)
+    return head + AESGCM(key).encrypt(bytes(12), plaintext, aad(th, head, place))
 
 
 def aad(th: bytes, head: bytes, place: Mapping[str, Any]) -> bytes:
@@ -313,8 +312,8 @@ class End:
             self._enter()
         theirs = self.epochs[epoch][1 if self.first else 0]
         keys = ec_key(self.ec_receive[remote], n), pq_key(theirs, pq_n)
-        okm = hkdf(*keys, enc("louver/v1/message", self.th), 44)
-        text = AESGCM(okm[:32]).decrypt(okm[32:], rest, aad(self.th, head, place))
+        key = hkdf(*keys, enc("louver/v1/message", self.th), 32)
+        text = AESGCM(key).decrypt(bytes(12), rest, aad(self.th, head, place))
         if epoch == self.epoch:
             self.pq_expected = max(self.pq_expected, pq_n + 1)
             if flags == 1 and not self.asked:

@@ -4,7 +4,7 @@ What may live here: the chains' state, their steps, and how epochs begin. What m
 sessions, stores. ::
 
     (RKq, CKq_A, CKq_B) = HKDF(s, salt = RKq, info = enc("louver/v1/pq_epoch", e, binding), 96)
-    (CKq', mk_pq) = HKDF(CKq, info = enc("louver/v1/pq_next", n), 64)
+    mk_pq = HMAC(CKq, enc("louver/v1/pq_message"))     CKq' = HMAC(CKq, enc("louver/v1/pq_next"))
 
 A is the handshake's initiator. Epoch 0 is made from the handshake itself: ``s`` is its PQ root,
 ``RKq`` 32 zeros and ``binding`` the transcript hash ``th``, which covers the KEM key and
@@ -53,6 +53,7 @@ from crypto_modes.primitives import (
     KEM_SEED_SIZE,
     H,
     hkdf,
+    hmac_pair,
     kem_check,
     kem_decapsulate,
     kem_encapsulate,
@@ -68,7 +69,7 @@ REPEAT_AT_TURN = 8
 
 NOTHING = (0, b"")  # what most messages carry
 
-_NEXT = enc("louver/v1/pq_next", 0)[:-8]  # before the number; the same bytes as enc(..., n)
+_MESSAGE, _NEXT = enc("louver/v1/pq_message"), enc("louver/v1/pq_next")
 
 
 class Offered(msgspec.Struct, array_like=True, tag=1):
@@ -124,7 +125,7 @@ class PqChains(msgspec.Struct, array_like=True):
     def send(self) -> tuple[bytes, int, int]:
         """``(mk_pq, pq_epoch, pq_n)`` of the next message."""
         n = self.sent
-        self.sending, key = _step(self.sending, n)
+        key, self.sending = hmac_pair(self.sending, _MESSAGE, _NEXT)
         self.sent = n + 1
         return key, self.epoch, n
 
@@ -224,11 +225,6 @@ def chain_name(epoch: int) -> bytes:
     return epoch.to_bytes(4, "big")
 
 
-def _step(chain: bytes, n: int) -> tuple[bytes, bytes]:
-    okm = hkdf(chain, info=_NEXT + n.to_bytes(8, "big"), length=64)
-    return okm[:32], okm[32:]
-
-
 def _run(
     chain: bytes, epoch: int, received: int, n: int
 ) -> tuple[bytes, bytes, tuple[Skipped, ...]]:
@@ -237,9 +233,9 @@ def _run(
         raise CannotOpen
     skipped = []
     for number in range(received, n):
-        chain, key = _step(chain, number)
+        key, chain = hmac_pair(chain, _MESSAGE, _NEXT)
         skipped.append(Skipped(chain_name(epoch), number, key))
-    chain, key = _step(chain, n)
+    key, chain = hmac_pair(chain, _MESSAGE, _NEXT)
     return chain, key, tuple(skipped)
 
 

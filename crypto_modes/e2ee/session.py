@@ -3,12 +3,12 @@
 What may live here: the message key, the AAD, and sealing or opening one copy with a session
 held in memory. What may not: which session to use and where it is kept (``sessions.py``). ::
 
-    key || nonce = HKDF(mk_ec, salt = mk_pq, info = enc("louver/v1/message", th), 44)
-    copy = h || AES-256-GCM(key, nonce, K_f || M, aad)
+    key = HKDF(mk_ec, salt = mk_pq, info = enc("louver/v1/message", th), 32)
+    copy = h || AES-256-GCM(key, 0*12, K_f || M, aad)
     aad = enc("louver/v1/e2ee/aad", th, version, mode, epoch, conversation, message_id, sender,
               sender_device, recipient, recipient_device, H(P), H(h), C)
 
-The nonce needs no coordination: key and nonce come from one message key, used once.
+The nonce is zero, as the key is used once.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from crypto_modes.e2ee.header import Header
 from crypto_modes.e2ee.ratchet import Skipped
 from crypto_modes.encoding import enc
 from crypto_modes.errors import CannotOpen
-from crypto_modes.primitives import TAG_SIZE, H, aead_open, aead_seal, hkdf
+from crypto_modes.primitives import KEY_SIZE, NONCE_SIZE, TAG_SIZE, H, aead_open, aead_seal, hkdf
 
 NAME = "e2ee"
-_KEY_AND_NONCE = 44
+_NONCE = bytes(NONCE_SIZE)
 
 # enc() with all sizes known: constant bytes around the fields. A test holds it to enc().
 _FOUR = Struct(">I").pack
@@ -143,9 +143,9 @@ class Session(msgspec.Struct, array_like=True):
         flags, block = (header.HAS_FIRST, self.first) if self.first else carried
         dh = self.chains.public
         raw = header.pack_fixed(header.SUITE, flags, self.th[:8], dh, pn, n, epoch, pq_n) + block
-        key = hkdf(mk_ec, salt=mk_pq, info=_MESSAGE_INFO + self.th, length=_KEY_AND_NONCE)
+        key = hkdf(mk_ec, salt=mk_pq, info=_MESSAGE_INFO + self.th, length=KEY_SIZE)
         aad = envelope.aad(self.th, device, raw)
-        return raw + aead_seal(key[:32], key[32:], plaintext, aad)
+        return raw + aead_seal(key, _NONCE, plaintext, aad)
 
     def open(
         self,
@@ -177,9 +177,9 @@ class Session(msgspec.Struct, array_like=True):
         if mk_pq is None:
             mk_pq, more = self.pq.receive(head.pq_epoch, head.pq_n)
             fresh += more
-        key = hkdf(mk_ec, salt=mk_pq, info=_MESSAGE_INFO + self.th, length=_KEY_AND_NONCE)
+        key = hkdf(mk_ec, salt=mk_pq, info=_MESSAGE_INFO + self.th, length=KEY_SIZE)
         aad = envelope.aad(self.th, device, head.raw)
-        plaintext = aead_open(key[:32], key[32:], ciphertext, aad)
+        plaintext = aead_open(key, _NONCE, ciphertext, aad)
         if carries:  # authenticated only now, and before now no KEM was run
             self.pq.take(head.pq_epoch, head.key, head.ciphertext)
         self.first, self.answered = b"", True
