@@ -28,7 +28,7 @@ from crypto_modes.encoding import LABEL_PREFIX
 from crypto_modes.errors import LouverError
 from crypto_modes.keyring import dek_context
 from crypto_modes.keys import SigningKey, TeamKey
-from crypto_modes.primitives import H, aead_open, aead_seal, hkdf, hpke_seal
+from crypto_modes.primitives import H, aead_open, aead_seal, hkdf, hmac, hpke_seal
 from crypto_modes.reports import Item, Report
 from crypto_modes.transparency import key_log
 from server.accounts import Tokens
@@ -334,11 +334,12 @@ EXAMPLES: dict[str, Example] = {
     "keystore/rows": derived(row_keys),
     "e2ee/aad": Example(copy, take_copy),
     "message": derived(
-        lambda key: hkdf(key, salt=key, info=session._MESSAGE_INFO + key, length=44)
+        lambda key: hkdf(key, salt=key, info=session._MESSAGE_INFO + key, length=32)
     ),
     "root": derived(lambda key: b"".join(ratchet._kdf_root(key, key))),
     "pq_epoch": derived(chains),
-    "pq_next": derived(lambda key: b"".join(pq_ratchet._step(key, 0))),
+    "pq_message": derived(lambda key: hmac(key, pq_ratchet._MESSAGE)),
+    "pq_next": derived(lambda key: hmac(key, pq_ratchet._NEXT)),
     "PQXDH_X25519_SHA256_MLKEM768": derived(
         lambda key: b"".join(pqxdh._derive(key, [key], key)[1:])
     ),
