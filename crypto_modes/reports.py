@@ -20,7 +20,9 @@ could compute the tag; there it can read the message as well.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NoReturn, cast, get_args
+from typing import Annotated, Any, Literal, NoReturn, cast, get_args
+
+import msgspec
 
 from crypto_modes import primitives, wire
 from crypto_modes.contract import DIGEST_SIZE, ID_SIZE, Discreet, Meta
@@ -34,10 +36,10 @@ Category = Literal[
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
-MESSAGES_LIMIT = 20
+MESSAGES_LIMIT = wire.REPORT_TAGS
 WORDS_LIMIT = 2_000  # bytes of UTF-8
-# With base64, its frame stays below 64 KiB in JSON too.
-SEALED_LIMIT = 44 * 1024
+SEALED_LIMIT = wire.REPORT_LIMIT
+_JSON_LIMIT = 2 * SEALED_LIMIT
 
 LABEL = "louver/v1/report"
 ITEM_LABEL = "louver/v1/report/item"
@@ -47,26 +49,18 @@ _LENGTH = 4
 _FOREVER = 253_402_300_800_000  # the year 10000, in milliseconds
 
 
-class Item(Discreet, frozen=True, kw_only=True):
-    """One reported message, as the reporter has it.
+class Context(Discreet, frozen=True, kw_only=True):
+    """What stamps and records say of a message beside its text."""
 
-    ``message`` is ``M`` (padded, with its counters) where the mode franks, with ``key`` (``K_f``),
-    ``commitment`` and ``stamp``, 32 bytes each; else it is the content, and the three are empty.
-    """
-
-    conversation: bytes
-    seq: int
-    id: bytes
-    sender: bytes
-    device: bytes
-    recipient: bytes
+    conversation: wire.Id
+    seq: wire.Count
+    id: wire.Id
+    sender: wire.Id
+    device: wire.Id
+    recipient: wire.Id
     kind: wire.Kind
-    mode: str
-    time: int
-    message: bytes
-    key: bytes = b""
-    commitment: bytes = b""
-    stamp: bytes = b""
+    mode: wire.Word
+    time: wire.Count
 
     @property
     def meta(self) -> Meta:
@@ -85,6 +79,19 @@ class Item(Discreet, frozen=True, kw_only=True):
         )
 
 
+class Item(Context, frozen=True, kw_only=True):
+    """One reported message, as the reporter has it.
+
+    ``message`` is ``M`` (padded, with its counters) where the mode franks, with ``key`` (``K_f``),
+    ``commitment`` and ``stamp``, 32 bytes each; else it is the content, and the three are empty.
+    """
+
+    message: bytes
+    key: bytes = b""
+    commitment: bytes = b""
+    stamp: bytes = b""
+
+
 class Report(Discreet, frozen=True, kw_only=True):
     """A report by ``reporter`` about messages that ``reported`` sent through ``relay``.
 
@@ -99,6 +106,37 @@ class Report(Discreet, frozen=True, kw_only=True):
     words: str
     created: int
     items: tuple[Item, ...]
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True, tag_field="louver", tag="report/1"):
+    """A sealed report beside what the relay knows of it, as the operator gives it to the team: one
+    JSON object, bytes in base64. ``time`` is when the relay took it, in milliseconds.
+    """
+
+    relay: wire.Id
+    reporter: wire.Id
+    id: wire.Id
+    time: wire.Count
+    tags: Annotated[tuple[wire.Key, ...], msgspec.Meta(min_length=1, max_length=MESSAGES_LIMIT)]
+    sealed: Annotated[bytes, msgspec.Meta(max_length=SEALED_LIMIT)]
+
+    def to_json(self) -> bytes:
+        """One line of JSON, without its end."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Sealed:
+        """The sealed report in ``raw``. Raises ``ReportRefused``."""
+        if len(raw) > _JSON_LIMIT:
+            raise ReportRefused("no sealed report is that large")
+        try:
+            return msgspec.json.decode(raw, type=cls)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise ReportRefused(f"this is no sealed report: {error}") from None
+
+    def open(self, team: TeamKey) -> Report:
+        """What it reveals. Raises ``CannotOpen`` or ``ReportRefused``, as ``unseal``."""
+        return unseal(team, self.relay, self.reporter, self.tags, self.sealed)
 
 
 def encode(report: Report) -> bytes:

@@ -21,13 +21,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from crypto_modes import franking, policy
-from crypto_modes.contract import Discreet
+from crypto_modes import franking, policy, wire
+from crypto_modes.contract import Discreet, Meta
 from crypto_modes.e2ee import body
 from crypto_modes.e2ee.session import NAME as E2EE
+from crypto_modes.encoding import enc
 from crypto_modes.errors import CannotOpen, ReportRefused
 from crypto_modes.primitives import H, equal
-from crypto_modes.reports import Item, Report
+from crypto_modes.reports import Context, Item, Report
 
 State = Literal["verified", "confirmed", "claim", "refused"]
 
@@ -64,17 +65,41 @@ class Finding(Discreet, frozen=True, kw_only=True):
     digest: bytes = b""
 
 
+class Question(Context, frozen=True, kw_only=True):
+    """What the platform is asked about one item: its context, and commitment and stamp, or where
+    there are none the digest of its text. A relay can answer without learning what was reported.
+    """
+
+    commitment: wire.Digest = b""
+    stamp: wire.Digest = b""
+    digest: wire.Digest = b""
+
+
 def franked(item: Item) -> bool:
     """Whether a stamp and a commitment speak for the item, rather than a record of the relay."""
     return bool(item.commitment)
 
 
-def answer(key: bytes, item: Item) -> Answer:
-    """The platform's answer about a franked item, under its key of that month.
+def question(item: Item) -> Question:
+    """The question to the platform about an item."""
+    place = {name: getattr(item, name) for name in Context.__struct_fields__}
+    told = b"" if franked(item) else digest(item.message)
+    return Question(**place, commitment=item.commitment, stamp=item.stamp, digest=told)
 
-    It needs no text: a relay can answer without learning what was reported.
-    """
-    if equal(franking.stamp(key, item.meta, item.commitment), item.stamp):
+
+def digest(text: bytes) -> bytes:
+    """What stands for a text in a question, 32 bytes."""
+    return H(enc("louver/v1/report/text", text))
+
+
+def asks_about(asked: Question, meta: Meta) -> bool:
+    """Whether a stored message is the one that is asked about; the epoch is not asked."""
+    return asked.meta == msgspec.structs.replace(meta, epoch=0)
+
+
+def answer(key: bytes, asked: Question) -> Answer:
+    """The platform's answer about a franked item, under its key of that month."""
+    if equal(franking.stamp(key, asked.meta, asked.commitment), asked.stamp):
         return Answer("yes")
     return Answer("no", "this relay never stamped such a message")
 

@@ -34,20 +34,23 @@ from server.accounts import Passwords, Tokens
 from server.bus.memory import MemoryBus
 from server.certs import ServerCertificate
 from server.config import reloadable_changes
+from server.confirming import Confirming
 from server.entrance import Credentials
-from server.gateway import Gateway, GatewaySettings
+from server.gateway import Gateway
 from server.http import ADMIN_TOKEN_PREFIX, Internal
 from server.jwks import jwks_from
 from server.keyrings.data_keys import DataKeyCache
 from server.keyrings.file import FileKeyring
 from server.keyrings.franking import FrankingKeyFiles
 from server.link import Handler, Link
+from server.listening import cannot_listen, gateway_settings
 from server.observe import Metrics
 from server.relay import Relay, now_ms
+from server.reports import team_key
 from server.secrets_file import private_directory, secret_file, token_file
 from server.service import Service
 from server.session import Session, table
-from server.settings_tree import Listen, Settings
+from server.settings_tree import Settings
 from server.store.sqlite import SqliteStore
 from server.watch import Watch
 
@@ -77,6 +80,7 @@ class App:
     service: Service
     gateway: Gateway
     internal: Internal
+    confirming: Confirming
 
     def __init__(
         self,
@@ -136,20 +140,22 @@ class App:
             credentials=await self._credentials(data),
             observer=self.watch,
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
+            team=team_key(settings.moderation.key),
         )
         self.service = Service(self.relay, self.watch)
+        self.confirming = Confirming(self.store, server_modes, self._supply, self.franking_keys)
         await self._listen(data)
         self._describe()
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
 
     async def _listen(self, data: Path) -> None:
-        self.gateway = Gateway(_gateway_settings(self.settings), self._handler(), self.watch)
+        self.gateway = Gateway(gateway_settings(self.settings), self._handler(), self.watch)
         token = token_file(data / "admin.token", ADMIN_TOKEN_PREFIX)
         self.internal = Internal(self.settings.internal, self, token)
         try:
             await self.gateway.start(self._certificate.context if self._certificate else None)
         except OSError as error:
-            raise _cannot_listen(self.settings.listen, error) from None
+            raise cannot_listen(self.settings.listen, error) from None
         self._closing.push_async_callback(self.gateway.close)
         await self.internal.start()
         self._closing.push_async_callback(self.internal.stop)
@@ -206,7 +212,7 @@ class App:
             self._certificate.reload()
         log = settings.log
         logs.configure(log.level, log.format, self._log_key)
-        self.gateway.reload(_gateway_settings(settings))
+        self.gateway.reload(gateway_settings(settings))
         await self.relay.reload(settings)
         self.settings = settings
         self.watch.changed("settings reloaded", count=len(changes), epoch=self.relay.defaults.epoch)
@@ -359,35 +365,6 @@ def _start(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) ->
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-
-
-def _cannot_listen(listen: Listen, error: OSError) -> BadConfig:
-    # asyncio rewrites the text of a failed bind; a failed look-up of a name has no errno.
-    number = error.errno or 0
-    reason = os.strerror(number) if number > 0 else error.strerror
-    return BadConfig(
-        f"cannot listen on listen.address {listen.address}, listen.port {listen.port}: {reason}"
-    )
-
-
-def _gateway_settings(settings: Settings) -> GatewaySettings:
-    listen, limits = settings.listen, settings.limits
-    return GatewaySettings(
-        address=listen.address,
-        port=listen.port,
-        origins=listen.origins,
-        frame=limits.frame,
-        before_hello=limits.before_hello,
-        hello_seconds=limits.hello_seconds,
-        ping_seconds=limits.ping_seconds,
-        pong_seconds=limits.pong_seconds,
-        write_seconds=limits.write_seconds,
-        outbox_frames=limits.outbox_frames,
-        outbox_bytes=limits.outbox_bytes,
-        control_frames=limits.control_frames,
-        connections=limits.connections,
-        connections_per_address=limits.connections_per_address,
-    )
 
 
 def _monotonic_ms() -> int:

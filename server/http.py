@@ -12,6 +12,7 @@ GET     /admin/v1/status       what runs; this and the following need the token
 POST    /admin/v1/reload       read the settings again, like SIGHUP
 POST    /admin/v1/revoke       ``{"account": NAME?, "device": HEX?}``, at least one of them
 POST    /admin/v1/modes        ``{"mode": MODE?, "modes": {KIND: MODE}?}``, at least one of them
+POST    /admin/v1/confirm      ``{"questions": […]}`` about a report; one answer for each
 ======  =====================  ====================================================
 """
 
@@ -45,10 +46,12 @@ from crypto_modes.errors import (
     Unavailable,
 )
 from server import logs
+from server.confirming import Confirming
 from server.observe import CONTENT_TYPE
 from server.settings_tree import Internal as InternalSettings
 
 BODY_LIMIT = 4096
+QUESTIONS_LIMIT = 32 * 1024  # twenty of them have 12 KiB
 CONCURRENCY = 64
 GRACE_SECONDS = 2
 ADMIN_TOKEN_PREFIX = "lva_"  # noqa: S105 - public, so that leaked tokens can be recognised
@@ -58,6 +61,10 @@ Route_ = Callable[[Request], Awaitable[Response]]
 
 class Administered(Protocol):
     """What the listener may ask of the relay."""
+
+    @property
+    def confirming(self) -> Confirming:
+        """Who answers the moderation team's questions about a report."""
 
     def unready(self) -> str:
         """Why no new connections are wanted; empty if they are."""
@@ -208,6 +215,10 @@ def application(relay: Administered, token: str) -> Starlette:
         asked = _default(await _body(request))
         return JSONResponse(await relay.service.set_modes(asked.mode or "", asked.modes))
 
+    async def confirm(request: Request) -> Response:
+        answers = await relay.confirming.answers_to(await _body(request, QUESTIONS_LIMIT))
+        return Response(answers, media_type="application/json")
+
     def admin(path: str, method: str, route: Route_) -> Route:
         async def guarded(request: Request) -> Response:
             _authorize(request, token)
@@ -224,6 +235,7 @@ def application(relay: Administered, token: str) -> Starlette:
             admin("reload", "POST", reload),
             admin("revoke", "POST", revoke),
             admin("modes", "POST", modes),
+            admin("confirm", "POST", confirm),
         ],
         exception_handlers={HTTPException: _refused, LouverError: _failed, Exception: _broken},
     )
@@ -237,13 +249,14 @@ def _authorize(request: Request, token: str) -> None:
         raise Unauthorized("send the token of the file admin.token: Authorization: Bearer lva_...")
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, limit: int = BODY_LIMIT) -> bytes:
     body = b""
     chunks: AsyncIterator[bytes] = request.stream()
     async for chunk in chunks:
         body += chunk
-        if len(body) > BODY_LIMIT:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is over 4 KiB")
+        if len(body) > limit:
+            text = f"the body is over {limit // 1024} KiB"
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
     return body
 
 

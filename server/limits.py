@@ -135,7 +135,7 @@ class Quota(Generic[Key]):
 class Rates:
     """The buckets of a relay, from its settings."""
 
-    __slots__ = ("_account", "_address", "_device", "_login", "_lookup")
+    __slots__ = ("_account", "_address", "_device", "_login", "_lookup", "_report")
 
     def __init__(self, limits: Limits) -> None:
         self._device = Buckets[bytes](limits.device_rate, limits.device_burst)
@@ -143,6 +143,7 @@ class Rates:
         self._address = Buckets[str](limits.address_rate, limits.address_burst)
         self._lookup = Buckets[bytes](limits.lookup_rate, limits.lookup_burst)
         self._login = Buckets[str](limits.login_rate, limits.login_burst)
+        self._report = Buckets[bytes](limits.report_rate, limits.report_burst)
 
     def change(self, limits: Limits) -> None:
         """Take over reloaded settings."""
@@ -151,6 +152,7 @@ class Rates:
         self._address.change(limits.address_rate, limits.address_burst)
         self._lookup.change(limits.lookup_rate, limits.lookup_burst)
         self._login.change(limits.login_rate, limits.login_burst)
+        self._report.change(limits.report_rate, limits.report_burst)
 
     def frame(self, device: bytes, account: bytes, network: str, now: float) -> float:
         """One frame of an open session: 0.0 or retry after. A frame that one bucket refuses may
@@ -169,6 +171,10 @@ class Rates:
     def lookup(self, account: bytes, now: float) -> float:
         """One look-up of a name by this account; found or not costs the same."""
         return self._lookup.take(account, now)
+
+    def report(self, account: bytes, now: float) -> float:
+        """One report by this account, taken or not."""
+        return self._report.take(account, now)
 
     def login(self, network: str, now: float) -> float:
         """One registration or login from this network, successful or not."""

@@ -30,6 +30,7 @@ from server.directory import Directory, public
 from server.entrance import Credentials, Entrance
 from server.limits import Rates
 from server.receipts import Receipts
+from server.reports import Reports
 from server.sending import TRIES, Outgoing
 from server.session import Session
 from server.settings_tree import Settings
@@ -63,6 +64,7 @@ class Relay:
         credentials: Credentials,
         observer: Watch,
         epoch: int,
+        team: bytes = b"",
     ) -> None:
         self.settings = settings
         self.store = store
@@ -79,6 +81,7 @@ class Relay:
         self.rates = Rates(settings.limits)
         self.entrance = Entrance(self, credentials)
         self.outgoing = Outgoing(self)
+        self.reports = Reports(store, self.rates, observer, team)
         self.receipts = Receipts(self._publish_receipt)
         self.sessions: dict[bytes, set[Session]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

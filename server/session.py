@@ -61,6 +61,8 @@ def table(relay: Relay) -> Table:
         (opened, wire.Publish): relay.publish,
         (opened, wire.SetPolicy): relay.policy,
         (opened, wire.Block): relay.block,
+        (opened, wire.GetTeam): relay.reports.team,
+        (opened, wire.Report): relay.reports.take,
     }
 
 

@@ -200,6 +200,21 @@ class Limits(Section):
         default=1.0, description="Registrations and logins per second from one IP address."
     )
     login_burst: Burst = Field(default=20, description="At once.")
+    report_rate: Rate = Field(
+        default=0.005, description="Reports per second of one account: one in 200 seconds."
+    )
+    report_burst: Burst = Field(default=10, description="At once.")
+
+
+class Moderation(Section):
+    """To whom users report."""
+
+    key: str = Field(
+        default="",
+        description="The file with the moderation team's public key. `louverd moderation keygen` "
+        "makes it and the secret key, which is for the team and never for this machine. Left out: "
+        "nobody can report.",
+    )
 
 
 class Log(Section):
@@ -241,6 +256,7 @@ class Settings(BaseSettings):
     accounts: Accounts = Accounts()
     features: Features = Features()
     limits: Limits = Limits()
+    moderation: Moderation = Moderation()
     log: Log = Log()
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)

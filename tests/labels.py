@@ -19,7 +19,7 @@ import msgspec
 
 from client import keystore, unlocking
 from client.tally import Tally
-from crypto_modes import at_rest, franking, policy, reports, wire
+from crypto_modes import at_rest, franking, policy, reports, verdicts, wire
 from crypto_modes.contract import Evidence, Meta, Sealed, Stored
 from crypto_modes.e2ee import body, devices, header, pq_ratchet, pqxdh, ratchet, session
 from crypto_modes.e2ee.header import First
@@ -287,6 +287,7 @@ EXAMPLES: dict[str, Example] = {
     "report/item": derived(lambda key: H(reports._encode_item(item(key)))),
     "report/tag": derived(lambda key: reports.tags(report(key))[0]),
     "report/team": derived(lambda key: reports.fingerprint(key).encode()),
+    "report/text": derived(verdicts.digest),
     "report/seal": Example(
         lambda key: hpke_seal(TeamKey(key).public, b"text", reports._info(ID, BOB, ())),
         lambda key, raw: TeamKey(key).open(raw, reports._info(ID, BOB, ())),

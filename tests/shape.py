@@ -51,12 +51,13 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "server.app": ("server.__main__", "server.cli"),
     "server.bus.memory": ("server.app",),
     "server.cli": ("server.__main__", "server.cli"),
-    "server.gateway": ("server.app", "server.gateway", "server.watch"),
+    "server.gateway": ("server.app", "server.gateway", "server.listening", "server.watch"),
     "server.http": ("server.app",),
     "server.keyrings.file": ("server.app", "server.keyrings", "server.reveal"),
     "server.outbox": ("server.gateway",),
     "server.reveal": ("server.cli",),
-    "server.store.sqlite": ("server.app", "server.reveal", "server.store.sqlite"),
+    "server.team": ("server.cli",),
+    "server.store.sqlite": ("server.app", "server.reveal", "server.store.sqlite", "server.team"),
 }
 
 # Where a third-party package may be imported. One that is not listed may be imported nowhere.

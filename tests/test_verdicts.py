@@ -29,7 +29,7 @@ MUTATIONS = int(os.environ.get("LOUVER_MUTATED_REPORTS", "2000"))
 def answers(report: Report) -> list[Answer]:
     """What the relay that stamped would say."""
     return [
-        verdicts.answer(FRANKING_KEY, item) if verdicts.franked(item) else YES
+        verdicts.answer(FRANKING_KEY, verdicts.question(item)) if verdicts.franked(item) else YES
         for item in report.items
     ]
 

@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from crypto_modes.wire.parts import (
+    REPORT_LIMIT,
+    REPORT_TAGS,
     Copy,
     Count,
     DeviceList,
     Digest,
     Frame,
     Id,
+    Key,
     Kind,
     Line,
     MaybeId,
@@ -173,6 +176,25 @@ class Block(Frame, frozen=True, kw_only=True, tag="block"):
     on: bool = True
 
 
+class GetTeam(Frame, frozen=True, kw_only=True, tag="team"):
+    """Ask for the key to which reports are sealed. Answered with ``team``."""
+
+    ref: Ref
+
+
+class Report(Frame, frozen=True, kw_only=True, tag="report"):
+    """Hand in a report, ``sealed`` to the moderation team's key. ``id`` is the idempotency key.
+
+    ``tags`` has one for each reported message, which tells the relay a second report of it by the
+    same account, and nothing else; modes.md, Reports. Answered with ``reported`` once durable.
+    """
+
+    ref: Ref
+    id: Id
+    tags: Annotated[tuple[Key, ...], Meta(min_length=1, max_length=REPORT_TAGS)]
+    sealed: Annotated[bytes, Meta(min_length=1, max_length=REPORT_LIMIT)]
+
+
 ClientFrame = (
     Register
     | Login
@@ -188,4 +210,6 @@ ClientFrame = (
     | Publish
     | SetPolicy
     | Block
+    | GetTeam
+    | Report
 )

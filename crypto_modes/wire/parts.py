@@ -12,6 +12,9 @@ from msgspec import Meta, Struct
 FRAME_LIMIT = 64 * 1024
 FRAME_LIMIT_BEFORE_HELLO = 4 * 1024
 CONTENT_LIMIT = 16 * 1024
+# Reported messages of one report, and its sealed bytes: with base64, its frame stays below 64 KiB.
+REPORT_TAGS = 20
+REPORT_LIMIT = 44 * 1024
 
 KINDS = ("text", "image", "video", "voice", "file", "call")
 

@@ -172,6 +172,24 @@ class Blocked(Frame, frozen=True, kw_only=True, tag="blocked"):
     on: bool
 
 
+class Team(Frame, frozen=True, kw_only=True, tag="team"):
+    """The moderation team's key (1,216 bytes); empty where this relay has no team to report to.
+
+    A relay can lie about it: clients keep the first one they see, and people compare fingerprints.
+    """
+
+    ref: Ref
+    key: bytes = b""
+
+
+class Reported(Frame, frozen=True, kw_only=True, tag="reported"):
+    """The report is durable and waits for the team."""
+
+    ref: Ref
+    id: Id
+    time: Count
+
+
 class Notice(Frame, frozen=True, kw_only=True, tag="notice"):
     """Something the user should be told: ``topic`` for programs, ``text`` for people."""
 
@@ -213,6 +231,8 @@ ServerFrame = (
     | Published
     | Policy
     | Blocked
+    | Team
+    | Reported
     | Notice
     | Error
     | Bye

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from server.cli import service
+from server.cli import service, team
 from server.cli.options import File, Set, ask
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ certs = typer.Typer(help="Certificates.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(certs, name="certs")
 app.add_typer(service.modes, name="modes")
+app.add_typer(team.moderation, name="moderation")
+app.add_typer(team.reports, name="reports")
 
 
 @app.command()

@@ -63,6 +63,22 @@ class WrappedKey(msgspec.Struct, frozen=True, kw_only=True):
     moderation: bytes = b""
 
 
+class SealedReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A report as the relay has it: who handed it in and when, one tag (32 bytes) for each message
+    in it, and bytes that only the moderation team opens. ``number`` is given by the store, rising.
+    """
+
+    id: bytes
+    reporter: bytes
+    time: int
+    tags: tuple[bytes, ...]
+    sealed: bytes
+    number: int = 0
+
+    def __repr__(self) -> str:
+        return f"<SealedReport {self.number}>"
+
+
 class Append(Protocol):
     """One message on its way to the disk, made by the relay and driven by the store.
 
@@ -167,6 +183,17 @@ class Store(Protocol):
 
     async def set_block(self, account: bytes, blocked: bytes, on: bool) -> None: ...
     async def blocks(self, account: bytes) -> set[bytes]: ...
+
+    # reports
+    async def put_report(self, report: SealedReport, limit: int) -> SealedReport:
+        """Keep a report; what is kept under its reporter and id already is returned unchanged.
+
+        Raises ``Forbidden`` where this reporter has used one of the tags, ``LimitExceeded`` where
+        ``limit`` reports of his are kept.
+        """
+
+    async def reports(self, after: int, limit: int) -> list[SealedReport]:
+        """Up to ``limit`` reports with a higher number, ascending."""
 
     # data keys, in a database file of their own with a backup of its own
     async def put_data_key(self, key: WrappedKey) -> None:

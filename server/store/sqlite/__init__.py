@@ -20,8 +20,18 @@ import msgspec
 from crypto_modes import wire
 from crypto_modes.contract import Stored
 from crypto_modes.errors import BadArgument, StoreUnavailable
-from server.store import Account, Append, Device, Head, WrappedKey, migrate
-from server.store.sqlite import accounts, directory, files, keys, marks, messages, service, upgrade
+from server.store import Account, Append, Device, Head, SealedReport, WrappedKey, migrate
+from server.store.sqlite import (
+    accounts,
+    directory,
+    files,
+    keys,
+    marks,
+    messages,
+    reports,
+    service,
+    upgrade,
+)
 from server.store.sqlite.readers import Readers
 from server.store.sqlite.writer import Fatal, Outage, Writer
 
@@ -226,6 +236,14 @@ class SqliteStore:
 
     async def blocks(self, account: bytes) -> set[bytes]:
         return await self._read(accounts.blocks, account)
+
+    # reports
+
+    async def put_report(self, report: SealedReport, limit: int) -> SealedReport:
+        return await self._write(reports.put, report, limit)
+
+    async def reports(self, after: int, limit: int) -> list[SealedReport]:
+        return await self._read(reports.page, after, limit)
 
     # data keys
 
