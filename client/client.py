@@ -16,6 +16,7 @@ from client.entrance import Dial
 from client.incoming import Incoming
 from client.keys import OwnKeys
 from client.keystore import Keystore
+from client.linking import Linking
 from client.memory import Memory
 from client.messages import ChatState, Event, Message, Sent, StateChange
 from client.outgoing import Outgoing
@@ -48,6 +49,9 @@ class Chat:
         )
         self._keys = OwnKeys(self._session, self._trust)
         self._proposals = Proposals(self._session, self._trust, self._keys)
+        self.linking = Linking(
+            self._memory, self._session, self._trust, self._keys, self._now_linked
+        )
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
         self.unlinked: KeyRefused | None = None
         self._began = self._closing = False
@@ -293,6 +297,9 @@ class Chat:
         return self._incoming.crowded() and not self._outgoing.unanswered
 
     # --- inside ---
+
+    def _now_linked(self) -> None:
+        self.unlinked = None
 
     def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
         """Work that nobody waits for; what goes wrong becomes an event."""

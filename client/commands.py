@@ -124,21 +124,3 @@ async def block(terms: Terms, peer: str, *, on: bool) -> None:
             terms.say(wording.as_json({"name": peer, "blocked": on}))
         else:
             terms.say(f"{peer} is {'blocked' if on else 'no longer blocked'}.")
-
-
-async def devices(terms: Terms, peer: str | None) -> None:
-    """Show the verified devices of somebody, or one's own."""
-    async with opened(terms) as chat:
-        found = await chat.devices(peer or chat.account)
-        listed = found.list.certificates if found.list is not None else ()
-        if terms.json:
-            ids = [each.device.hex() for each in listed]
-            fields = {"account": found.account, "name": found.name, "key": found.key}
-            terms.say(wording.as_json({**fields, "devices": ids}))
-        elif not listed:
-            terms.say(f"{found.name} has published no keys: end-to-end encryption is not used yet.")
-        else:
-            terms.say(f"{found.name} has {len(listed)} device(s) on a list signed by their key:")
-            for each in listed:
-                mark = "  (this one)" if each.device == chat.welcome.device else ""
-                terms.say(f"  {each.device.hex()}{mark}")

@@ -111,6 +111,19 @@ class Memory:
             self.store.put(_NAMES, b"n" + name.encode(), account)
             self.store.put(_NAMES, b"a" + account, name.encode())
 
+    def adopt_name(self, account: bytes, name: str) -> bool:
+        """Remember what another device of this user knows, in the place of what this one was told;
+        whether that was the same, or nothing.
+        """
+        other, former = self.account_of(name), self.name_of(account)
+        if other is not None and other != account:
+            self.store.delete(_NAMES, b"a" + other)
+        if former not in ("", name):
+            self.store.delete(_NAMES, b"n" + former.encode())
+        self.store.put(_NAMES, b"n" + name.encode(), account)
+        self.store.put(_NAMES, b"a" + account, name.encode())
+        return other in (None, account) and former in ("", name)
+
     # --- messages on their way out ---
 
     def outbound(self) -> list[Outbound]:

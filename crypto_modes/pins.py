@@ -73,6 +73,23 @@ class Pins:
             raise ModeMismatch(f"the relay shows two different policies of epoch {offered.epoch}")
         return span is None or offered.epoch >= span[1]
 
+    def adopt(self, handed: wire.Policy) -> bool:
+        """Pin what another device of this user has pinned, in the place of what this one met since
+        it logged in, blindly; whether the two agree. What links on from ``handed`` stays.
+
+        Raises ``ModeMismatch`` or ``FrameRefused`` for what is no policy of this user.
+        """
+        self._check_parties(handed)
+        span = self._span(handed.conversation)
+        pinned = self._pinned(handed.conversation, handed.epoch)
+        if pinned is not None and policy.digest(pinned) == policy.digest(handed):
+            return True
+        if span is not None:
+            for epoch in range(span[0], span[1] + 1):
+                self._state.delete(POLICIES, handed.conversation + _EPOCH(epoch))
+        self._put(handed, handed.epoch, handed.epoch)
+        return pinned is None
+
     def proposer(self, offered: wire.Policy, keys: Mapping[bytes, bytes]) -> bytes:
         """Who proposed this next epoch: the account whose signature it carries, verified.
 

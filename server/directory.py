@@ -94,19 +94,27 @@ class Directory:
         bundles = tuple(bundle for bundle in found if bundle is not None)
         return wire.Keys(ref=frame.ref, account=frame.account, bundles=bundles)
 
-    async def publish(self, own: bytes, device: bytes, frame: wire.Publish) -> wire.Published:
-        """Verify and store what a device publishes of itself and its account.
+    async def publish(
+        self, own: bytes, device: bytes, frame: wire.Publish
+    ) -> tuple[wire.Published, frozenset[bytes]]:
+        """Verify and store what a device publishes of itself and its account; the answer, and the
+        devices that were removed by it, which have no right to be connected any more.
 
         Raises ``KeyRefused`` where a signature, a key or a version does not hold.
         """
         entry = await self.entry(own)
+        removed = frozenset[bytes]()
+        listed = entry.account.list if frame.list is None else frame.list
         if frame.list is not None:
-            entry = await self._publish_list(entry, frame)
+            await self._check_list(entry, frame, frame.list)
         if frame.prekeys:
-            await self._publish_prekeys(entry, device, frame.prekeys)
+            # Before the list: peers who hear of a new device must find its keys here.
+            await self._publish_prekeys(own, device, listed, frame.prekeys)
+        if frame.list is not None and not _is_published(entry, frame):
+            removed = await self._publish_list(entry, frame, frame.list)
         once, kem = await self._store.count_prekeys(device)
-        version = entry.account.list.version if entry.account.list is not None else 0
-        return wire.Published(ref=frame.ref, version=version, once=once, kem=kem)
+        version = listed.version if listed is not None else 0
+        return wire.Published(ref=frame.ref, version=version, once=once, kem=kem), removed
 
     async def block(self, own: bytes, account: bytes, on: bool) -> None:
         """Block or unblock ``account`` for ``own``."""
@@ -118,36 +126,55 @@ class Directory:
         self._entries.pop(account, None)
         self._reading.pop(account, None)
 
-    async def _publish_list(self, entry: Entry, frame: wire.Publish) -> Entry:
-        account, listed = entry.account, frame.list
-        if listed is None:
-            return entry
-        if (account.key, account.list) == (frame.key, listed):
-            return entry  # a client that did not hear the answer publishes again
+    async def _check_list(self, entry: Entry, frame: wire.Publish, listed: wire.DeviceList) -> None:
+        account = entry.account
+        if _is_published(entry, frame):
+            return  # a client that did not hear the answer publishes again
         if account.key and account.key != frame.key and not frame.replace:
             raise KeyRefused(
                 "this account already has another account key: link this device from one that has"
                 " it, or replace the key on purpose, which every peer will be warned of"
             )
         devices.verify_list(account.id, frame.key, listed)
+        if account.list is not None and listed.version <= account.list.version:
+            raise KeyRefused("the device list was changed meanwhile: look at it, and try again")
         for certificate in listed.certificates:
             bound = await self._store.device(certificate.device)
             # Else a list of one's own would give access to a stranger's prekeys by device id.
             if bound is not None and bound.account != account.id:
                 raise KeyRefused("this list names a device of another account")
+            if bound is not None and bound.removed:
+                raise KeyRefused("this list names a device that was removed before, for good")
+
+    async def _publish_list(
+        self, entry: Entry, frame: wire.Publish, listed: wire.DeviceList
+    ) -> frozenset[bytes]:
+        account = entry.account
+        removed = frozenset[bytes]()
+        # Under a replaced key the other devices are only unlinked: `tls` still works for them.
+        if account.key == frame.key:
+            removed = entry.devices - {each.device for each in listed.certificates}
+        # Their tokens go first. After a crash in between, the list still names what is gone, and
+        # who removed it tries again; the other way round nobody would.
+        for device in removed:
+            await self._store.retire_device(device, account.id)
         await self._store.put_list(account.id, frame.key, listed)
         self.forget(account.id)
-        return await self.entry(account.id)
+        return removed
 
     async def _publish_prekeys(
-        self, entry: Entry, device: bytes, prekeys: tuple[wire.Prekey, ...]
+        self,
+        account: bytes,
+        device: bytes,
+        listed: wire.DeviceList | None,
+        prekeys: tuple[wire.Prekey, ...],
     ) -> None:
-        listed = entry.account.list.certificates if entry.account.list is not None else ()
-        certificate = next((each for each in listed if each.device == device), None)
+        certificates = listed.certificates if listed is not None else ()
+        certificate = next((each for each in certificates if each.device == device), None)
         if certificate is None:
             raise UnknownDevice("publish a device list that names this device before its prekeys")
         for prekey in prekeys:
-            devices.verify_prekey(entry.account.id, device, certificate.signing, prekey)
+            devices.verify_prekey(account, device, certificate.signing, prekey)
         await self._store.put_prekeys(device, prekeys)
 
     async def _read(self, account: bytes) -> Entry | None:
@@ -172,6 +199,10 @@ class Directory:
         if len(self._entries) > CACHE:
             self._entries.popitem(last=False)
         return entry
+
+
+def _is_published(entry: Entry, frame: wire.Publish) -> bool:
+    return (entry.account.key, entry.account.list) == (frame.key, frame.list)
 
 
 def public(entry: Entry, ref: int = 0) -> wire.Devices:

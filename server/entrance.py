@@ -29,7 +29,7 @@ from server.accounts import Passwords, Tokens
 from server.delivery import Delivery
 from server.jwks import Jwks
 from server.session import State
-from server.store import Account, Device
+from server.store import REMOVED, Account, Device
 
 if TYPE_CHECKING:
     from server.relay import Relay
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 DEVICES_PER_ACCOUNT = 10
 DAY = 24 * 60 * 60 * 1000
 WRONG = "the name, the password or the token is wrong"
+
+
+class Removed(Forbidden):
+    """The device's user has taken it off the account."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -166,7 +170,10 @@ class Entrance:
         devices = [each for each in await store.devices(account.id) if each.expires > now]
         known = any(device.id == frame.device for device in devices)
         if len(devices) >= DEVICES_PER_ACCOUNT and not known:
-            raise LimitExceeded(f"an account has at most {DEVICES_PER_ACCOUNT} devices")
+            raise LimitExceeded(
+                f"an account has at most {DEVICES_PER_ACCOUNT} devices; remove one from another"
+                " device first"
+            )
         token, digest = self._tokens.new()
         expires = now + self._relay.settings.accounts.token_days * DAY
         device = Device(
@@ -180,6 +187,8 @@ class Entrance:
 
     async def _authenticate(self, frame: wire.Hello) -> Account:
         found = await self._relay.store.device(frame.device)
+        if found is not None and found.removed:
+            raise Removed(REMOVED)
         device = self._tokens.check(frame.token, found, _now())
         account = await self._relay.store.account(device.account)
         if account is None or account.suspended:
@@ -220,6 +229,7 @@ _CLOSE: dict[type[LouverError], int] = {
     Unauthorized: 4500,
     TokenExpired: 4500,
     Forbidden: 4530,
+    Removed: 4503,
     LimitExceeded: 4504,
 }
 

@@ -29,6 +29,7 @@ from server.defaults import Defaults
 from server.directory import Directory, public
 from server.entrance import Credentials, Entrance
 from server.limits import Rates
+from server.mailboxes import Mailboxes
 from server.receipts import Receipts
 from server.reports import Reports
 from server.sending import TRIES, Outgoing
@@ -82,6 +83,7 @@ class Relay:
         self.entrance = Entrance(self, credentials)
         self.outgoing = Outgoing(self)
         self.reports = Reports(store, self.rates, observer, team)
+        self.mailboxes = Mailboxes(time.monotonic)
         self.receipts = Receipts(self._publish_receipt)
         self.sessions: dict[bytes, set[Session]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -184,8 +186,11 @@ class Relay:
 
     async def publish(self, session: Session, frame: wire.Publish) -> None:
         """Take this device's keys; tell everybody concerned when the device list changed."""
-        published = await self.directory.publish(session.account, session.device, frame)
+        published, removed = await self.directory.publish(session.account, session.device, frame)
         session.link.send(published)
+        for device in removed:
+            self.bus.publish((session.account,), Revoked(session.account, device))
+            self.observer.changed("device removed", account=session.account, device=device)
         if frame.list is not None:
             changed = Signal(public(await self.directory.entry(session.account)), session.device)
             self.bus.publish((session.account, *await self._peers(session.account)), changed)
@@ -256,6 +261,7 @@ class Relay:
         if device and name:
             owner = await self.store.account_named(name)
             devices = [each for each in devices if owner and each.account == owner.id]
+        devices = [each for each in devices if not each.removed]
         if not devices:
             raise Forbidden("there is no such account or device")
         for each in devices:

@@ -59,6 +59,7 @@ def table(relay: Relay) -> Table:
         (opened, wire.GetDevices): relay.devices,
         (opened, wire.GetKeys): relay.keys,
         (opened, wire.Publish): relay.publish,
+        (opened, wire.SetLink): relay.mailboxes.link,
         (opened, wire.SetPolicy): relay.policy,
         (opened, wire.Block): relay.block,
         (opened, wire.GetTeam): relay.reports.team,

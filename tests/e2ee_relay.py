@@ -142,13 +142,15 @@ class Device:
     def publish(self, left: wire.Published | None = None) -> wire.Published:
         return self.relay.publish(self, self.client.publication(left))
 
-    def link(self, first: Device) -> None:
+    def link(self, first: Device, *, with_account_key: bool = False) -> None:
         """Become another device of ``first``'s account."""
-        key = first.client.pinned_key(first.account)
-        assert key is not None
-        self.relay.publish(first, [first.client.certify(self.client.request_certificate(key))])
-        self.client.supply(self.relay.published[self.account])
+        joining = self.client.linker.join("test")
+        code, offer = joining.code, joining.offer
+        approval = first.client.linker.approve(code, offer, (), with_account_key=with_account_key)
+        joined = self.client.linker.joined(joining, approval.answer)
+        assert joined.confirmation == approval.confirmation
         self.publish()
+        first.client.supply(self.relay.published[self.account])
 
     def serve(self, need: Need) -> None:
         """Fetch what the client needs."""

@@ -289,15 +289,13 @@ async def deaf(frame: wire.Devices) -> None:
 
 
 async def link(phone: Chat, laptop: Chat) -> None:
-    """Make ``laptop`` a second device of its account; the client's contract has no verb for it."""
+    """Make ``laptop`` a second device of its account."""
     assert laptop.unlinked is not None
-    old, new = phone._trust.verifying(), laptop._trust.verifying()
-    key = old.pinned_key(phone.account)
-    request = await laptop._trust.resolve(lambda: new.request_certificate(key))  # type: ignore[attr-defined]  # as said above
-    frame = await phone._trust.resolve(lambda: old.certify(request))  # type: ignore[attr-defined]  # as said above
-    await phone._session.ask(frame, wire.Published)
-    await laptop._trust.look_up(laptop.account)
-    await laptop._keys.publish({"e2ee"})
+    joining = await laptop.linking.begin("laptop")
+    joined = asyncio.create_task(laptop.linking.finish(joining))
+    await phone.linking.approve(await phone.linking.consider(joining.code.text()))
+    await joined
+    assert laptop.unlinked is None
 
 
 @pytest.mark.asyncio

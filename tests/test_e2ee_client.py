@@ -19,7 +19,7 @@ from crypto_modes.contract import (
 )
 from crypto_modes.e2ee import memory, sessions
 from crypto_modes.e2ee.session import Envelope, from_bytes
-from crypto_modes.errors import BadArgument, CannotOpen, LimitExceeded, UnknownDevice
+from crypto_modes.errors import BadArgument, CannotOpen, KeyRefused, LimitExceeded, UnknownDevice
 from tests import e2ee_oracle as oracle
 from tests.e2ee_relay import ALICE, BOB, Device, couple, talking
 
@@ -104,22 +104,17 @@ def test_no_copy_is_only_believed_in_its_place(elsewhere: dict[str, bytes]) -> N
         bob.client.open(msgspec.structs.replace(absent, **elsewhere))
 
 
-def test_a_linked_device_publishes_only_once_it_is_listed() -> None:
+def test_a_new_device_can_do_nothing_until_it_is_linked() -> None:
     relay, alice, _ = couple()
     laptop = Device(relay, ALICE, b"alice-laptop-002")
-    key = alice.client.pinned_key(ALICE)
-    assert key is not None
-    asked = laptop.client.request_certificate(key)
-    assert laptop.client.request_certificate(key) == asked
-    assert laptop.client.publication(None) == []
-    laptop.client.supply(relay.published[ALICE])
+    laptop.client.linker.join("laptop")
+    assert laptop.state.rows == {}
+    with pytest.raises(KeyRefused, match="link it first"):
+        laptop.client.supply(relay.published[ALICE])
     with pytest.raises(UnknownDevice, match="link it first"):
         laptop.send(BOB)
-    with pytest.raises(BadArgument, match="only the device that made the account"):
-        laptop.client.certify(asked)
-    relay.publish(alice, [alice.client.certify(asked)])
-    laptop.client.supply(relay.published[ALICE])
-    assert laptop.publish() == wire.Published(ref=0, version=1, once=100, kem=100)
+    laptop.link(alice)
+    assert relay.left(ALICE, laptop.id) == wire.Published(ref=0, version=1, once=100, kem=100)
 
 
 def test_ten_devices_and_no_more() -> None:

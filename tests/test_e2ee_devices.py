@@ -84,9 +84,7 @@ def request() -> Request:
 
 
 def test_a_request_becomes_a_certificate_and_a_list() -> None:
-    decoded = Request.decode(request().encode())
-    assert decoded == request()
-    certificate = devices.certify(ACCOUNT, KEY, decoded)
+    certificate = devices.certify(ACCOUNT, KEY, request())
     listed = devices.sign_list(ACCOUNT, KEY, 1, (certificate,))
     e2ee.verify_list(ACCOUNT, KEY.public, listed)
     again = oracle.certificate(
@@ -111,11 +109,6 @@ def test_a_request_proves_that_its_keys_are_held(place: int) -> None:
         devices.certify(ACCOUNT, KEY, Request(*fields))
     with pytest.raises(KeyRefused):
         devices.certify(b"another-account!", KEY, request())
-
-
-def test_a_request_has_one_size() -> None:
-    with pytest.raises(KeyRefused, match="152 bytes"):
-        Request.decode(request().encode() + b"\0")
 
 
 def test_safety_numbers_are_the_same_from_both_sides_and_the_second_reading() -> None:

@@ -280,18 +280,11 @@ def test_lists_only_get_newer() -> None:
 def test_19_two_lists_of_one_version_are_refused() -> None:
     relay, alice, bob = couple()
     alice.client.supply(relay.published[BOB])
-    shown = relay.published[BOB]
     before = dict(bob.state.rows)
-    relay.publish(
-        bob,
-        [bob.client.certify(Device(relay, BOB, b"x" * 16).client.request_certificate(shown.key))],
-    )
+    Device(relay, BOB, b"x" * 16).link(bob)
     one = relay.published[BOB]
     bob.state.rows = before
-    relay.publish(
-        bob,
-        [bob.client.certify(Device(relay, BOB, b"y" * 16).client.request_certificate(shown.key))],
-    )
+    Device(relay, BOB, b"y" * 16).link(bob)
     alice.client.supply(one)
     with pytest.raises(KeyRefused, match="two device lists of one version"):
         alice.client.supply(relay.published[BOB])
@@ -299,15 +292,14 @@ def test_19_two_lists_of_one_version_are_refused() -> None:
 
 def test_a_device_with_other_keys_loses_its_sessions() -> None:
     relay, alice, bob = couple()
+    laptop = Device(relay, BOB, b"bobby-laptop-002")
+    laptop.link(bob)
     bob.receive(alice.send(BOB))
-    alice.receive(bob.send(ALICE))
-    reinstalled = Device(relay, BOB, bob.id)
-    relay.publish(
-        bob, [bob.client.certify(reinstalled.client.request_certificate(relay.published[BOB].key))]
-    )
-    reinstalled.client.supply(relay.published[BOB])
-    relay.prekeys[BOB, bob.id].clear()
-    reinstalled.publish(wire.Published(ref=0, version=2))
+    relay.publish(bob, [bob.client.linker.remove(laptop.id)])
+    bob.client.supply(relay.published[BOB])
+    relay.prekeys[BOB, laptop.id].clear()
+    reinstalled = Device(relay, BOB, laptop.id)
+    reinstalled.link(bob)
     alice.client.supply(relay.published[BOB])
     assert reinstalled.receive(alice.send(BOB, b"hello again")).content == b"hello again"
 
@@ -337,7 +329,7 @@ def test_the_account_key_signs_policies_only_where_it_lives() -> None:
     primitives.ed25519_verify(key, alice.client.sign(record), record)
     laptop = Device(relay, ALICE, b"alice-laptop-002")
     laptop.link(alice)
-    with pytest.raises(BadArgument, match="can sign for it"):
+    with pytest.raises(BadArgument, match="does not hold the account key"):
         laptop.client.sign(record)
     fresh = Device(relay, BOB, b"bobby-tablet-002")
     with pytest.raises(BadArgument, match="no keys yet"):

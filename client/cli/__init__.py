@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from client.cli import chatting
+from client.cli import chatting, devices
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 # Groups without a name of their own: `louver send`, not `louver chatting send`.
 app.add_typer(chatting.app)
+app.add_typer(devices.app)
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

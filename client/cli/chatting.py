@@ -108,19 +108,6 @@ def block(
     options.run(lambda terms: _commands().block(terms, name, on=not off), place, as_json)
 
 
-@app.command()
-def devices(
-    name: Annotated[str | None, typer.Argument(help="Whose; without it, your own.")] = None,
-    profile: options.Profile = "default",
-    home: options.Home = None,
-    as_json: options.Json = False,
-) -> None:
-    """Show the verified devices of an account."""
-    options.run(
-        lambda terms: _commands().devices(terms, name), options.place(home, profile), as_json
-    )
-
-
 def _commands() -> Any:
     return importlib.import_module("client.commands")
 

@@ -1,18 +1,22 @@
 """The ends of ``e2ee``: what a client program calls.
 
-Only the doors live here: own keys, peers' keys, seal and open. Every door either succeeds or
-leaves ``State`` as it was, except ``supply`` with a changed key, which keeps the offer.
+Only the doors live here: own keys, peers' keys, seal and open; those for linking devices are in
+``linker.py``. Every door either succeeds or leaves ``State`` as it was, except ``supply`` with a
+changed key, which keeps the offer.
 """
 
 from __future__ import annotations
+
+import msgspec
 
 from crypto_modes import wire
 from crypto_modes.contract import ClientTools, Draft, Need, NeedDevices, Opened, Sealed
 from crypto_modes.e2ee import devices, sending
 from crypto_modes.e2ee.identity import batches
+from crypto_modes.e2ee.linker import Linker
 from crypto_modes.e2ee.memory import Memory
 from crypto_modes.e2ee.receiving import Receiver
-from crypto_modes.errors import BadArgument, KeyRefused, LimitExceeded
+from crypto_modes.errors import BadArgument, KeyRefused
 from crypto_modes.keys import SigningKey
 from crypto_modes.primitives import equal
 
@@ -20,11 +24,12 @@ from crypto_modes.primitives import equal
 class E2eeClient:
     """One device's end of ``e2ee``."""
 
-    __slots__ = ("_memory", "_receiver")
+    __slots__ = ("_memory", "_receiver", "linker")
 
     def __init__(self, tools: ClientTools) -> None:
         self._memory = Memory(tools)
         self._receiver = Receiver(self._memory)
+        self.linker = Linker(self._memory)
 
     def seal(self, draft: Draft) -> Sealed:
         """One copy per device; see ``sending.seal``. Commit the state, then send."""
@@ -40,8 +45,7 @@ class E2eeClient:
         Raises ``KeyRefused``, ``KeyChanged`` or ``UnknownDevice``.
         """
         if isinstance(answer, wire.Devices):
-            for device in self._memory.peers.learn(answer):
-                self._memory.sessions.drop(answer.account + device)
+            self._memory.learn(answer)
         elif isinstance(answer, wire.Keys):
             self._memory.handshakes.take(answer)
 
@@ -55,17 +59,17 @@ class E2eeClient:
         """
         identity, account = self._memory.identity, self._memory.tools.account
         if identity.load() is None:
-            key = SigningKey.generate(self._memory.tools.random)
-            own = identity.make(key, key.public)
-            certificate = devices.certify(account, key, identity.request(own))
-            self._list_own(key, devices.sign_list(account, key, above + 1, (certificate,)))
+            self._begin(SigningKey.generate(self._memory.tools.random), above)
         known = self._memory.peers.known(account)
         if known is None or self._memory.tools.device not in known.devices:
             return []
         prekeys = identity.publishable(left)
         frames = [wire.Publish(ref=0, prekeys=batch) for batch in batches(prekeys)]
-        head = [] if left is not None else [wire.Publish(ref=0, key=known.key, list=known.list)]
-        return head + frames
+        if left is not None:
+            return frames
+        # In one frame: who hears of a new device must find keys to begin a session with it.
+        head = msgspec.structs.replace(frames[0], key=known.key, list=known.list)
+        return [head, *frames[1:]]
 
     def refill_due(self) -> bool:
         """Whether a peer used up a one-time key since the last ``publication``."""
@@ -78,41 +82,12 @@ class E2eeClient:
         self._memory.sessions.purge(self._memory.tools.now())
         self._memory.identity.purge()
 
-    def request_certificate(self, account_key: bytes) -> bytes:
-        """On a new device: make its keys, to be linked to an account whose key (32 bytes) was
-        learnt from the existing device in person. Hand the result to ``certify`` there.
-        """
-        identity = self._memory.identity
-        own = identity.load() or identity.make(None, account_key)
-        return identity.request(own).encode()
-
-    def certify(self, request: bytes) -> wire.Publish:
-        """On the device that holds the account key: certify another one of the same account.
-
-        Raises ``KeyRefused``, or ``BadArgument`` on a device that was linked itself.
-        """
-        own = self._memory.identity.require()
-        if not own.account_seed:
-            raise BadArgument("only the device that made the account can certify others")
-        key, account = SigningKey(own.account_seed), self._memory.tools.account
-        certificate = devices.certify(account, key, devices.Request.decode(request))
-        known = self._memory.peers.to_send(account)
-        others = [each for each in known.list.certificates if each.device != certificate.device]
-        if len(others) >= devices.DEVICE_LIMIT:
-            raise LimitExceeded(f"an account has at most {devices.DEVICE_LIMIT} devices")
-        version = known.list.version + 1
-        listed = devices.sign_list(account, key, version, (*others, certificate))
-        return self._list_own(key, listed)
-
     def sign(self, message: bytes) -> bytes:
         """The account key's signature, for a policy record. ``message`` is made by ``enc``.
 
-        Raises ``BadArgument`` on a linked device, which does not hold the account key.
+        Raises ``BadArgument`` on a device that was linked without the account key.
         """
-        own = self._memory.identity.require()
-        if not own.account_seed:
-            raise BadArgument("only the device that made the account can sign for it")
-        return SigningKey(own.account_seed).sign(message)
+        return self._memory.identity.account_signer().sign(message)
 
     def pinned_key(self, peer: bytes) -> bytes | None:
         """The account key pinned for ``peer``, 32 bytes; None before first contact."""
@@ -147,12 +122,13 @@ class E2eeClient:
         own = self._memory.identity.require()
         return (self._memory.tools.account, own.account_key), (peer, key)
 
-    def _list_own(self, key: SigningKey, listed: wire.DeviceList) -> wire.Publish:
-        """Take in one's own new list as anyone would, and give the frame that publishes it."""
-        account = self._memory.tools.account
+    def _begin(self, key: SigningKey, above: int) -> None:
+        """Make the keys of a new account, and take in its list as anyone would."""
+        identity, account = self._memory.identity, self._memory.tools.account
+        certificate = devices.certify(account, key, identity.request(identity.make(key)))
+        listed = devices.sign_list(account, key, identity.next_version(above), (certificate,))
         name = "self"  # a devices frame must have one; nothing is verified about it
         self.supply(wire.Devices(ref=0, account=account, name=name, key=key.public, list=listed))
-        return wire.Publish(ref=0, key=key.public, list=listed)
 
 
 def _digits(number: str) -> bytes:

@@ -7,11 +7,9 @@ for what does not verify, and say what is wrong: these are public values, so tha
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import Literal, NamedTuple
 
 from crypto_modes import primitives, wire
-from crypto_modes.contract import ID_SIZE
 from crypto_modes.encoding import enc
 from crypto_modes.errors import KeyRefused
 from crypto_modes.keys import SigningKey
@@ -26,7 +24,6 @@ _KEY_SIZES = {X25519: primitives.KEY_SIZE, ML_KEM_768: primitives.KEM_KEY_SIZE}
 _USES = frozenset(
     {("signed", X25519), ("once", X25519), ("once", ML_KEM_768), ("last", ML_KEM_768)}
 )
-_REQUEST = Struct(f">{ID_SIZE}s32s32sQ64s")
 
 
 def signed_certificate(account: bytes, certificate: wire.Certificate) -> bytes:
@@ -108,23 +105,16 @@ class Request(NamedTuple):
         """What the new device signs."""
         return enc("louver/v1/request", account, *self[:4])
 
-    def encode(self) -> bytes:
-        """152 bytes, to be carried to the existing device by hand (QR) or by the relay."""
-        return _REQUEST.pack(*self)
-
-    @classmethod
-    def decode(cls, raw: bytes) -> Request:
-        """The request in these bytes. Raises ``KeyRefused``."""
-        if len(raw) != _REQUEST.size:
-            raise KeyRefused(f"a request for a certificate has {_REQUEST.size} bytes")
-        return cls(*_REQUEST.unpack(raw))
+    def check(self, account: bytes) -> None:
+        """Hold the request to its own keys. Raises ``KeyRefused`` where it proves nothing."""
+        primitives.ed25519_check(self.signing)
+        primitives.x25519_check(self.agreement)
+        primitives.ed25519_verify(self.signing, self.signature, self.signed(account))
 
 
 def certify(account: bytes, key: SigningKey, request: Request) -> wire.Certificate:
     """The certificate for ``request``. Raises ``KeyRefused`` where it proves nothing."""
-    primitives.ed25519_check(request.signing)
-    primitives.x25519_check(request.agreement)
-    primitives.ed25519_verify(request.signing, request.signature, request.signed(account))
+    request.check(account)
     unsigned = wire.Certificate(
         device=request.device,
         signing=request.signing,

@@ -40,8 +40,9 @@ Use = Literal["signed", "once", "last"]
 
 
 class Own(msgspec.Struct, array_like=True):
-    """``account_seed`` is empty on a linked device; ``signed`` and ``last`` are prekey ids;
-    ``minted`` counts the one-time keys made since ``minted_since``, by algorithm.
+    """``account_seed`` is empty on a device that was linked without it; ``signed`` and ``last`` are
+    prekey ids; ``minted`` counts the one-time keys made since ``minted_since``, by algorithm;
+    ``version`` is the highest of the device lists that were signed here, published or not.
     """
 
     account_key: bytes
@@ -55,6 +56,7 @@ class Own(msgspec.Struct, array_like=True):
     rotated: int = 0
     minted: dict[int, int] = {}
     minted_since: int = 0
+    version: int = 0
 
     def __repr__(self) -> str:
         return f"<Own {self.account_key[:4].hex()}…>"
@@ -108,20 +110,39 @@ class Identity:
         own = self.load()
         return None if own is None else own.account_key
 
-    def make(self, account: SigningKey | None, account_key: bytes) -> Own:
-        """Fresh device keys, of a new account or, with None, to be linked to ``account_key``."""
+    def make(self, account: SigningKey) -> Own:
+        """Fresh device keys, of a new account."""
         if self.load() is not None:
             raise BadArgument("this client has its keys already")
-        random = self._tools.random
-        own = Own(
-            account_key,
-            b"" if account is None else account.raw,
-            SigningKey.generate(random).raw,
-            AgreementKey.generate(random).raw,
-            self._tools.now(),
-        )
-        self._save(own)
+        own = self.draft()
+        own.account_key, own.account_seed = account.public, account.raw
+        self.save(own)
         return own
+
+    def draft(self) -> Own:
+        """Fresh device keys of no account yet; nothing is stored."""
+        random, now = self._tools.random, self._tools.now()
+        keys = SigningKey.generate(random).raw, AgreementKey.generate(random).raw
+        return Own(b"", b"", *keys, now)
+
+    def next_version(self, known: int) -> int:
+        """The version for the next device list, above ``known`` and all that were ever signed
+        here: two lists of one version would be a fork. Counted before it is used.
+        """
+        own = self.require()
+        own.version = max(own.version, known) + 1
+        self.save(own)
+        return own.version
+
+    def account_signer(self) -> SigningKey:
+        """The account key, to sign with. Raises ``BadArgument`` on a device that lacks it."""
+        own = self.require()
+        if not own.account_seed:
+            raise BadArgument(
+                "this device does not hold the account key, so it cannot do this: use the device"
+                " that it was linked by, or link it again with the account key"
+            )
+        return SigningKey(own.account_seed)
 
     def request(self, own: Own) -> devices.Request:
         """The request for this device's certificate, with proof that it holds the keys."""
@@ -152,7 +173,7 @@ class Identity:
         if left is not None:
             counts = (left.once, left.kem)
         fresh += self._refill(own, X25519, counts[0]) + self._refill(own, ML_KEM_768, counts[1])
-        self._save(own)
+        self.save(own)
         return tuple(fresh)
 
     def secrets(self, first: First) -> tuple[AgreementKey, AgreementKey | None, KemKey]:
@@ -227,7 +248,8 @@ class Identity:
                 for replay, _ in list(state.scan(REPLAYS, key)):
                     state.delete(REPLAYS, replay)
 
-    def _save(self, own: Own) -> None:
+    def save(self, own: Own) -> None:
+        """Store the own keys."""
         self._tools.state.put(OWN, b"", _encode(own))
 
 

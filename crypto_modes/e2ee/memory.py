@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crypto_modes import wire
 from crypto_modes.contract import KEY_LOG, LOG_HEAD, NO_LOG_HEAD, POSITIONS, ClientTools
 from crypto_modes.e2ee.body import Heard, Recent, Said
 from crypto_modes.e2ee.handshakes import Handshakes
@@ -42,6 +43,13 @@ class Memory:
         self.peers = Peers(tools.state, tools.account, self.identity.account_key)
         self.sessions = Sessions(tools.state)
         self.handshakes = Handshakes(tools, self.identity, self.peers)
+
+    def learn(self, frame: wire.Devices) -> None:
+        """Verify and keep a device list, and forget the sessions with devices that it no longer
+        names, or names with other keys. Raises as ``Peers.learn``.
+        """
+        for device in self.peers.learn(frame):
+            self.sessions.drop(frame.account + device)
 
     def said(self, conversation: bytes) -> Said:
         """What this device said there."""

@@ -19,6 +19,7 @@ from crypto_modes.e2ee.pqxdh import Party
 from crypto_modes.errors import BadArgument, KeyChanged, KeyRefused, UnknownDevice
 
 PEERS = "e2ee_peers"  # account -> account key, 32 bytes || DeviceList
+HANDED = "e2ee_handed"  # account -> account key, 32 bytes, from another own device; no list yet
 OFFERS = "e2ee_offers"  # account -> the same, under a changed key that nobody accepted yet
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -85,8 +86,24 @@ class Peers:
         """The pinned account key, 32 bytes; of the own account, the key that this device holds."""
         if account == self._account:
             return self._own_key()
-        raw = self._state.get(PEERS, account)
+        raw = self._state.get(PEERS, account) or self._state.get(HANDED, account)
         return None if raw is None else raw[:32]
+
+    def pinned(self) -> dict[bytes, bytes]:
+        """The pinned keys of all other accounts."""
+        rows = [row for table in (HANDED, PEERS) for row in self._state.scan(table)]
+        return {account: raw[:32] for account, raw in rows if account != self._account}
+
+    def trust(self, account: bytes, key: bytes) -> bool:
+        """Pin what another device of this user has pinned, in the place of what this device may
+        have met since, alone and blindly; whether that was the same, or nothing.
+        """
+        before = self.key(account)
+        if before != key:
+            self._withdraw(account)
+            self._state.delete(PEERS, account)
+        self._state.put(HANDED, account, key)
+        return before in (None, key)
 
     def learn(self, frame: wire.Devices) -> list[bytes]:
         """Verify and keep a list; the ids of devices that are gone or have other keys now.

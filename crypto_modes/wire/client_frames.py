@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from crypto_modes.wire.parts import (
+    LINK_BODY_LIMIT,
+    LINK_SLOTS,
     REPORT_LIMIT,
     REPORT_TAGS,
     Copy,
@@ -155,6 +157,20 @@ class Publish(Frame, frozen=True, kw_only=True, tag="publish"):
     prekeys: Annotated[tuple[Prekey, ...], Meta(max_length=64)] = ()
 
 
+class SetLink(Frame, frozen=True, kw_only=True, tag="link"):
+    """Use a mailbox for linking a device to this account: write ``body`` into a slot, or read the
+    slot where ``body`` is empty. Answered with ``link``.
+
+    Slot 0 makes the mailbox and holds the new device's offer, slot 1 its confirmation; the other
+    device writes its answer into 2 to 9. Each is written once; a mailbox lasts ten minutes.
+    """
+
+    ref: Ref
+    box: Id
+    slot: Annotated[int, Meta(ge=0, le=LINK_SLOTS - 1)]
+    body: Annotated[bytes, Meta(max_length=LINK_BODY_LIMIT)] = b""
+
+
 class SetPolicy(Frame, frozen=True, kw_only=True, tag="policy"):
     """Ask for the policy with ``peer``, or propose the next epoch: ``modes`` and ``created``
     with the proposer's ``signature`` over the policy record. Answered with ``policy``.
@@ -208,6 +224,7 @@ ClientFrame = (
     | GetDevices
     | GetKeys
     | Publish
+    | SetLink
     | SetPolicy
     | Block
     | GetTeam

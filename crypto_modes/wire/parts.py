@@ -15,6 +15,8 @@ CONTENT_LIMIT = 16 * 1024
 # Reported messages of one report, and its sealed bytes: with base64, its frame stays below 64 KiB.
 REPORT_TAGS = 20
 REPORT_LIMIT = 44 * 1024
+LINK_BODY_LIMIT = 32 * 1024  # fits a frame in JSON too
+LINK_SLOTS = 10
 
 KINDS = ("text", "image", "video", "voice", "file", "call")
 

@@ -141,6 +141,15 @@ class Published(Frame, frozen=True, kw_only=True, tag="published"):
     kem: Count = 0
 
 
+class Link(Frame, frozen=True, kw_only=True, tag="link"):
+    """What a slot of a mailbox for linking holds; empty where nothing was written yet."""
+
+    ref: Ref
+    box: Id
+    slot: int
+    body: bytes = b""
+
+
 class Policy(Frame, frozen=True, kw_only=True, tag="policy"):
     """A conversation's policy record; also sent unasked, ``ref`` 0, when it changes.
 
@@ -229,6 +238,7 @@ ServerFrame = (
     | Devices
     | Keys
     | Published
+    | Link
     | Policy
     | Blocked
     | Team

@@ -14,6 +14,11 @@ import msgspec
 from crypto_modes import wire
 from crypto_modes.contract import Stored
 
+REMOVED = (
+    "this device was removed from its account for good; to use the account here, begin with a new"
+    " profile, and link it"
+)
+
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """An account. ``password`` is an Argon2id string or empty; ``subject`` the external
@@ -31,13 +36,20 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """A device that holds a bearer token; ``token`` is its 32-byte keyed hash."""
+    """A device that holds a bearer token; ``token`` is its 32-byte keyed hash. Of a device that its
+    user removed only this is left, with no token and ``expires`` 0: its id is never bound again.
+    """
 
     id: bytes
     account: bytes
     token: bytes
     created: int
     expires: int
+
+    @property
+    def removed(self) -> bool:
+        """Whether its user took it off the account."""
+        return self.expires == 0
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -150,7 +162,7 @@ class Store(Protocol):
     async def account_named(self, name: str) -> Account | None: ...
     async def bind_device(self, device: Device) -> None:
         """Add a device or replace its token. A new device's cursors start at today's heads.
-        Raises ``Forbidden`` where the id belongs to another account."""
+        Raises ``Forbidden`` where the id belongs to another account, or to a removed device."""
 
     async def device(self, id: bytes) -> Device | None: ...
     async def has_devices(self) -> bool:
@@ -159,6 +171,9 @@ class Store(Protocol):
     async def devices(self, account: bytes) -> list[Device]: ...
     async def remove_device(self, id: bytes) -> None:
         """Forget the device, its token, its cursors and its prekeys."""
+
+    async def retire_device(self, id: bytes, account: bytes) -> None:
+        """The same, but for its id, which cannot be bound again."""
 
     # directory
     async def put_list(self, account: bytes, key: bytes, devices: wire.DeviceList) -> None:

@@ -206,6 +206,10 @@ class SqliteStore:
         self._cursors.forget(id)
         await self._write(accounts.remove_device, id)
 
+    async def retire_device(self, id: bytes, account: bytes) -> None:
+        self._cursors.forget(id)
+        await self._write(accounts.retire_device, id, account)
+
     # directory
 
     async def put_list(self, account: bytes, key: bytes, devices: wire.DeviceList) -> None:

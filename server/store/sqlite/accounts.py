@@ -11,7 +11,7 @@ import msgspec
 
 from crypto_modes import wire
 from crypto_modes.errors import Forbidden, KeyRefused
-from server.store import Account, Device
+from server.store import REMOVED, Account, Device
 from server.store.sqlite.rows import Row, one
 
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -75,7 +75,9 @@ def put_list(db: apsw.Connection, account: bytes, key: bytes, devices: wire.Devi
 
 
 def bind(db: apsw.Connection, device: Device) -> None:
-    """Raises ``Forbidden`` where the id belongs to another account or the account is none."""
+    """Raises ``Forbidden`` where the id belongs to another account or was removed from this one, or
+    where there is no such account.
+    """
     if by_id(db, device.account) is None:
         raise Forbidden("there is no such account")
     bound = device_by_id(db, device.id)
@@ -87,6 +89,8 @@ def bind(db: apsw.Connection, device: Device) -> None:
         db.execute(_START_AT_HEADS, (device.id, device.account))
     elif bound.account != device.account:
         raise Forbidden("this device id belongs to another account: make a new one")
+    elif bound.removed:
+        raise Forbidden(REMOVED)
     else:
         db.execute(
             "UPDATE device SET token = ?, created = ?, expires = ? WHERE id = ?",
@@ -115,6 +119,15 @@ def remove_device(db: apsw.Connection, id: bytes) -> None:
     """Its token, cursors, prekeys and grants go with it, by the schema's cascades."""
     db.execute("DELETE FROM prekey_grant WHERE requester = ?", (id,))
     db.execute("DELETE FROM device WHERE id = ?", (id,))
+
+
+def retire_device(db: apsw.Connection, id: bytes, account: bytes) -> None:
+    """The same, and only the id is kept, so that nobody binds it again."""
+    remove_device(db, id)
+    db.execute(
+        "INSERT INTO device (id, account, token, created, expires) VALUES (?, ?, x'', 0, 0)",
+        (id, account),
+    )
 
 
 def set_block(db: apsw.Connection, account: bytes, blocked: bytes, on: bool) -> None:
