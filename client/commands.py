@@ -93,6 +93,7 @@ async def enrol(
         terms.say(f"New conversations are in mode {mode}: {wording.plain(chat.words(mode))}.")
         if chat.unlinked is not None:
             terms.say(f"Without end-to-end encryption: {chat.unlinked}.")
+            terms.say("To link this device: louver link")
         terms.say("Write to somebody: louver chat --to NAME")
 
 

@@ -76,9 +76,11 @@ def candidate(found: Candidate, name: str, *, with_account_key: bool) -> str:
         (
             f"This code belongs to the device {identifier(found.device)}; it calls itself {label}.",
             f"{joins} Compare the id with the one that it shows.",
-            "If you approve, it reads what is sent from now on, and writes as you. It is handed the"
-            " account's public key, and of the people you write with names, keys and modes. It is"
-            " handed no earlier messages.",
+            (
+                "If you approve, it reads what is sent from now on, and writes as you. It is handed"
+                " the account's public key, and of the people you write with names, keys and modes."
+                " It is handed no earlier messages."
+            ),
             EQUAL if with_account_key else ALONE,
         )
     )
@@ -97,8 +99,10 @@ def removal(device: bytes) -> str:
     return "\n".join(
         (
             f"This removes {identifier(device)} at once and for good.",
-            "Its connection is closed, and no message is encrypted to it any more. What it has"
-            " received stays on it. If you gave it the account key and it was stolen, replace the"
-            " account's keys as well: louver login NAME --replace-key.",
+            (
+                "Its connection is closed, and no message is encrypted to it any more. What it has"
+                " received stays on it. If you gave it the account key and it was stolen, replace"
+                " the account's keys as well: louver login NAME --replace-key."
+            ),
         )
     )

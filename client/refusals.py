@@ -33,7 +33,7 @@ _STOPS: dict[int, tuple[type[LouverError], str]] = {
     4500: (errors.Unauthorized, "the relay no longer accepts this device's token; log in again"),
     4501: (errors.FrameRefused, "the relay refused what this client sent; update the client"),
     4502: (errors.FrameRefused, "the relay waited for a hello in vain; is the network very slow?"),
-    4503: (errors.Forbidden, "this device was removed from the account; log in again"),
+    4503: (errors.Forbidden, "this device was removed from the account, and gets nothing more"),
     4504: (errors.LimitExceeded, "the account has too many connections; close one first"),
     4507: (errors.Forbidden, "the relay does not let this client in"),
     4530: (errors.Forbidden, "the account is suspended; ask the operator"),

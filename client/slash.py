@@ -8,10 +8,12 @@ line, and a row. What it raises as a ``LouverError`` is shown as a sentence.
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from client import wording
+from client import device_wording, wording
+from crypto_modes.e2ee.linker import Joining
 from crypto_modes.errors import KeyChanged
 
 if TYPE_CHECKING:
@@ -58,6 +60,41 @@ async def _block(talk: Talk, _: str) -> None:
     talk.screen.show(f"{talk.name} is blocked.")
 
 
+async def _devices(talk: Talk, _: str) -> None:
+    chat = talk.chat
+    found = await chat.devices(chat.account)
+    for each in found.list.certificates if found.list is not None else ():
+        mark = "  (this one)" if each.device == chat.welcome.device else ""
+        talk.screen.show(f"  {device_wording.identifier(each.device)}{mark}")
+
+
+async def _link(talk: Talk, rest: str) -> None:
+    linking = talk.chat.linking
+    if not rest:
+        joining = await linking.begin(socket.gethostname()[:32])
+        talk.screen.show(device_wording.code(joining, colours=False))
+        talk.later(_linked(talk, joining))
+    elif rest == "yes" and talk.candidate is not None:
+        found, talk.candidate = talk.candidate, None
+        talk.screen.show(device_wording.approved(await linking.approve(found)))
+    else:
+        talk.candidate = found = await linking.consider(rest)
+        name = talk.chat.welcome.name
+        talk.screen.show(device_wording.candidate(found, name, with_account_key=False))
+        talk.screen.show("To approve: /link yes")
+
+
+async def _linked(talk: Talk, joining: Joining) -> None:
+    talk.screen.show(device_wording.linked(await talk.chat.linking.finish(joining)))
+
+
+async def _reset(talk: Talk, _: str) -> None:
+    await talk.chat.linking.reset(talk.peer)
+    talk.screen.show(
+        "Your next message sets encryption up anew. What is under way to you may not open."
+    )
+
+
 async def _quit(_: Talk, __: str) -> None:
     """Leaving is the talk's own business; the row is here for the help."""
 
@@ -80,6 +117,9 @@ COMMANDS = {
         ),
         Command("/history", "", "the last twenty messages", _history),
         Command("/block", "", "block the other", _block),
+        Command("/devices", "", "the devices of your account", _devices),
+        Command("/link", "[CODE]", "link this device, or another one by its code", _link),
+        Command("/reset", "", "set encryption with the other up anew", _reset),
         Command("/quit", "", "leave", _quit),
     )
 }

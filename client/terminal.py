@@ -9,9 +9,12 @@ and what to do; never more than is needed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from client import slash, wording
 from client.client import Chat
+from client.linking import Candidate
 from client.messages import (
     ChatState,
     Event,
@@ -43,6 +46,7 @@ class Talk:
         self.peer = peer
         self.screen = screen
         self.compared = ""  # the safety number that was shown last
+        self.candidate: Candidate | None = None  # the device whose code was shown last
         self._mode = ""
         self._shown: dict[int, Message] = {}
         self._sending: set[asyncio.Task[None]] = set()
@@ -50,6 +54,8 @@ class Talk:
     async def run(self) -> None:
         """Until the user leaves, or the relay ends it. Raises what ended the session."""
         await self.show_mode()
+        if self.chat.unlinked is not None:
+            self.screen.show(f"! Without end-to-end encryption: {self.chat.unlinked}. /link does.")
         self.screen.show("Type a line to send it, /help for commands.")
         messages = asyncio.create_task(self._messages())
         tasks = [asyncio.create_task(self._typed()), messages, asyncio.create_task(self._events())]
@@ -75,15 +81,7 @@ class Talk:
                 await self._command(text)
             elif text:
                 # Without waiting: while the relay is away, lines are kept and go out later.
-                task = asyncio.create_task(self._send(line))
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
-
-    async def _send(self, text: str) -> None:
-        try:
-            await self.chat.send(self.peer, text)
-        except LouverError as error:
-            self.screen.show(f"! not sent: {wording.plain(str(error))}")
+                self.later(self.chat.send(self.peer, line), "not sent: ")
 
     async def _command(self, text: str) -> None:
         word, _, argument = text.partition(" ")
@@ -97,6 +95,18 @@ class Talk:
             self.screen.show(f"! {wording.plain(str(error))}")
 
     # --- what commands use ---
+
+    def later(self, work: Coroutine[Any, Any, object], failed: str = "") -> None:
+        """Do something without keeping the user from typing; what goes wrong is shown."""
+        task = asyncio.create_task(self._or_show(work, failed))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _or_show(self, work: Coroutine[Any, Any, object], failed: str) -> None:
+        try:
+            await work
+        except LouverError as error:
+            self.screen.show(f"! {failed}{wording.plain(str(error))}")
 
     async def show_mode(self) -> None:
         """Say which mode this conversation is in, and who can read in it."""

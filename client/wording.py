@@ -38,9 +38,9 @@ _WARNINGS = {
     "below_floor": "WEAKER THAN PROMISED",
     "cannot_open": "cannot be opened on this device",
     "fork": "THE RELAY SHOWS THE TWO OF YOU DIFFERENT CONVERSATIONS",
-    "no_copy": "was not sent to this device",
+    "no_copy": "was not encrypted to this device: it was not linked then",
     "reordered": "arrived late",
-    "session_reset": "encryption was set up anew",
+    "session_reset": "encryption was set up anew; did they reinstall? If not, compare /safety",
     "wrong_mode": "not in the mode that was agreed on",
 }
 

@@ -128,6 +128,23 @@ class AccountContract:
         assert bundle.once is not None
 
     @pytest.mark.asyncio
+    async def test_a_retired_device_is_never_bound_again(self, place: Place) -> None:
+        store = await place.open()
+        await populate(store)
+        await store.put_prekeys(PHONE, [SIGNED, LAST, prekey(3, 5, "once")])
+        await store.retire_device(PHONE, ALICE)
+        await store.retire_device(PHONE, ALICE)
+        found = await store.device(PHONE)
+        assert found is not None
+        assert (found.removed, found.token) == (True, b"")
+        assert await store.count_prekeys(PHONE) == (0, 0)
+        with pytest.raises(Forbidden, match="for good"):
+            await store.bind_device(device(token=b"u" * 32))
+        await store.retire_device(b"never-bound-0001", ALICE)
+        with pytest.raises(Forbidden, match="for good"):
+            await store.bind_device(device(b"never-bound-0001", ALICE))
+
+    @pytest.mark.asyncio
     async def test_a_device_list_only_rises(self, place: Place) -> None:
         store = await place.open()
         await populate(store)

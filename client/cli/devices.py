@@ -6,21 +6,18 @@ What may live here: their options. What they do is in ``client.device_commands``
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from client.cli import options
 
-if TYPE_CHECKING:
-    import click
-
 
 class _Named(TyperGroup):
     """``louver devices`` and ``louver devices NAME`` are short for ``louver devices show …``."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0] not in {*self.commands, "--help"}:
             args = ["show", *args]
         return super().parse_args(ctx, args)
