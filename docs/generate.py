@@ -44,7 +44,16 @@ from crypto_modes import errors, wire
 DOCS = Path(__file__).parent
 CLIENT: tuple[type, ...] = get_args(wire.ClientFrame)
 SERVER: tuple[type, ...] = get_args(wire.ServerFrame)
-PARTS = (wire.Copy, wire.Certificate, wire.DeviceList, wire.Prekey, wire.Bundle, wire.Limits)
+PARTS = (
+    wire.Copy,
+    wire.Certificate,
+    wire.DeviceList,
+    wire.Prekey,
+    wire.Bundle,
+    wire.LogEntry,
+    wire.Opening,
+    wire.Limits,
+)
 REFERENCE = "#/components/{}/{}"
 DEFAULTS = {"b''": "empty", "''": "empty", "()": "empty", "None": "absent", "True": "`true`"}
 

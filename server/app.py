@@ -39,6 +39,7 @@ from server.entrance import Credentials
 from server.gateway import Gateway
 from server.http import ADMIN_TOKEN_PREFIX, Internal
 from server.jwks import jwks_from
+from server.key_log import signing_key
 from server.keyrings.data_keys import DataKeyCache
 from server.keyrings.file import FileKeyring
 from server.keyrings.franking import FrankingKeyFiles
@@ -138,6 +139,7 @@ class App:
             modes=server_modes,
             supply=self._supply,
             credentials=await self._credentials(data),
+            log_key=await signing_key(self.store, data),
             observer=self.watch,
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
             team=team_key(settings.moderation.key),

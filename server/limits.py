@@ -135,13 +135,14 @@ class Quota(Generic[Key]):
 class Rates:
     """The buckets of a relay, from its settings."""
 
-    __slots__ = ("_account", "_address", "_device", "_login", "_lookup", "_report")
+    __slots__ = ("_account", "_address", "_device", "_log", "_login", "_lookup", "_report")
 
     def __init__(self, limits: Limits) -> None:
         self._device = Buckets[bytes](limits.device_rate, limits.device_burst)
         self._account = Buckets[bytes](limits.account_rate, limits.account_burst)
         self._address = Buckets[str](limits.address_rate, limits.address_burst)
         self._lookup = Buckets[bytes](limits.lookup_rate, limits.lookup_burst)
+        self._log = Buckets[bytes](limits.lookup_rate, limits.lookup_burst)
         self._login = Buckets[str](limits.login_rate, limits.login_burst)
         self._report = Buckets[bytes](limits.report_rate, limits.report_burst)
 
@@ -151,6 +152,7 @@ class Rates:
         self._account.change(limits.account_rate, limits.account_burst)
         self._address.change(limits.address_rate, limits.address_burst)
         self._lookup.change(limits.lookup_rate, limits.lookup_burst)
+        self._log.change(limits.lookup_rate, limits.lookup_burst)
         self._login.change(limits.login_rate, limits.login_burst)
         self._report.change(limits.report_rate, limits.report_burst)
 
@@ -175,6 +177,10 @@ class Rates:
     def report(self, account: bytes, now: float) -> float:
         """One report by this account, taken or not."""
         return self._report.take(account, now)
+
+    def log(self, account: bytes, now: float) -> float:
+        """One page of the key log for this account: as slow as look-ups, beside them."""
+        return self._log.take(account, now)
 
     def login(self, network: str, now: float) -> float:
         """One registration or login from this network, successful or not."""

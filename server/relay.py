@@ -23,11 +23,13 @@ from crypto_modes.errors import (
     KeyServiceUnavailable,
     RateLimited,
 )
+from crypto_modes.keys import SigningKey
 from server.bus import Bus, Revoked, Signal
 from server.conversations import Conversations
 from server.defaults import Defaults
 from server.directory import Directory, public
 from server.entrance import Credentials, Entrance
+from server.key_log import KeyLog
 from server.limits import Rates
 from server.mailboxes import Mailboxes
 from server.receipts import Receipts
@@ -63,6 +65,7 @@ class Relay:
         modes: Mapping[str, ServerMode],
         supply: Supply,
         credentials: Credentials,
+        log_key: SigningKey,
         observer: Watch,
         epoch: int,
         team: bytes = b"",
@@ -80,6 +83,7 @@ class Relay:
         )
         self.defaults = Defaults(store, self.conversations, registry, epoch, self.tell_everyone)
         self.rates = Rates(settings.limits)
+        self.key_log = KeyLog(store, log_key, self.rates)
         self.entrance = Entrance(self, credentials)
         self.outgoing = Outgoing(self)
         self.reports = Reports(store, self.rates, observer, team)

@@ -60,6 +60,8 @@ def table(relay: Relay) -> Table:
         (opened, wire.GetKeys): relay.keys,
         (opened, wire.Publish): relay.publish,
         (opened, wire.SetLink): relay.mailboxes.link,
+        (opened, wire.GetLog): relay.key_log.prove,
+        (opened, wire.GetEntries): relay.key_log.read,
         (opened, wire.SetPolicy): relay.policy,
         (opened, wire.Block): relay.block,
         (opened, wire.GetTeam): relay.reports.team,

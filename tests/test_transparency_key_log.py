@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto_modes import wire
-from crypto_modes.contract import NO_DIGEST
+from crypto_modes.contract import KEY_LOG, LOG_HEAD, NO_DIGEST
 from crypto_modes.errors import LogRefused
 from crypto_modes.keys import SigningKey
 from crypto_modes.transparency import key_log, note, tree
-from crypto_modes.transparency.key_log import HEAD, HEARD, HEARD_LIMIT, NO_HEAD, TABLE, Head
+from crypto_modes.transparency.key_log import HEARD, HEARD_LIMIT, NO_HEAD, Head
 from crypto_modes.transparency.note import Checkpoint
 from tests.memory_state import MemoryState
 from tests.test_transparency_tree import NODES, ROOTS
@@ -85,7 +85,7 @@ def test_a_head_comes_back(size: int, root: bytes) -> None:
 
 def knowing(size: int) -> MemoryState:
     state = MemoryState()
-    state.put(TABLE, HEAD, Head(size, ROOTS[size]).encode())
+    state.put(KEY_LOG, LOG_HEAD, Head(size, ROOTS[size]).encode())
     return state
 
 

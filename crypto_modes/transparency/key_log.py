@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from crypto_modes import wire
-from crypto_modes.contract import DIGEST_SIZE, NO_DIGEST, State
+from crypto_modes.contract import DIGEST_SIZE, KEY_LOG, LOG_HEAD, NO_DIGEST, State
 from crypto_modes.e2ee.devices import signed_list
 from crypto_modes.encoding import enc
 from crypto_modes.errors import LogRefused
@@ -26,10 +26,8 @@ from crypto_modes.primitives import H, equal
 from crypto_modes.transparency.note import BY_LOG, Checkpoint, Verifier
 from crypto_modes.transparency.tree import check_consistency, leaf_hash
 
-# Rows of a client's state. "head": Head, the newest that was verified.
-TABLE = "key_log"
-HEAD = b"head"
-# Head -> account of who said it in a message; not held to the log yet.
+# Beside the row ``LOG_HEAD`` in a client's state: Head -> the account that said it in a message.
+# These were not held to the log yet.
 HEARD = "key_log_heard"
 HEARD_LIMIT = 64
 
@@ -105,7 +103,7 @@ def advance(known: Head, checkpoint: Checkpoint, proof: tuple[bytes, ...]) -> He
 
 def head(state: State) -> Head:
     """The newest head that this client verified, to be said inside its messages."""
-    raw = state.get(TABLE, HEAD)
+    raw = state.get(KEY_LOG, LOG_HEAD)
     return NO_HEAD if raw is None else Head.decode(raw)
 
 

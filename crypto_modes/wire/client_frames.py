@@ -171,6 +171,29 @@ class SetLink(Frame, frozen=True, kw_only=True, tag="link"):
     body: Annotated[bytes, Meta(max_length=LINK_BODY_LIMIT)] = b""
 
 
+class GetLog(Frame, frozen=True, kw_only=True, tag="log"):
+    """Ask for the newest checkpoint of the key log and, where named, for proofs in the tree of
+    ``size`` (0: the newest): that the leaf hash ``leaf`` is in it, that the tree of ``since``
+    entries is its beginning. Answered with ``log``.
+    """
+
+    ref: Ref
+    size: Count = 0
+    since: Count = 0
+    leaf: Digest = b""
+
+
+class GetEntries(Frame, frozen=True, kw_only=True, tag="entries"):
+    """Read the key log from the entry ``start``, at most ``limit`` of them, maybe fewer.
+
+    Answered with ``entries``.
+    """
+
+    ref: Ref
+    start: Count
+    limit: Annotated[int, Meta(ge=1, le=512)] = 512
+
+
 class SetPolicy(Frame, frozen=True, kw_only=True, tag="policy"):
     """Ask for the policy with ``peer``, or propose the next epoch: ``modes`` and ``created``
     with the proposer's ``signature`` over the policy record. Answered with ``policy``.
@@ -225,6 +248,8 @@ ClientFrame = (
     | GetKeys
     | Publish
     | SetLink
+    | GetLog
+    | GetEntries
     | SetPolicy
     | Block
     | GetTeam

@@ -92,6 +92,23 @@ class Bundle(Struct, frozen=True, kw_only=True, omit_defaults=True):
     once: Prekey | None = None
 
 
+class LogEntry(Struct, frozen=True, array_like=True):
+    """A leaf of the key log: ``tag`` names the account to those who know it, ``entry`` is the
+    digest of its key and list; modes.md 18.
+    """
+
+    tag: Key
+    entry: Key
+
+
+class Opening(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the leaf at ``index`` of one's own account was made of: the account key and the list."""
+
+    index: Count
+    key: Key
+    list: DeviceList
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """The limits in force, sent in ``welcome`` so that a client need not find them by failing."""
 
@@ -102,4 +119,5 @@ class Limits(Struct, frozen=True, kw_only=True):
     outbox: int
 
 
+Path = Annotated[tuple[Key, ...], Meta(max_length=64)]
 Modes = Annotated[dict[Kind, Word], Meta(max_length=6)]

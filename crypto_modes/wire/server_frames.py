@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from crypto_modes.wire.parts import (
     Bundle,
@@ -11,10 +13,14 @@ from crypto_modes.wire.parts import (
     Digest,
     Frame,
     Id,
+    Key,
     Kind,
     Limits,
+    LogEntry,
     Modes,
     Name,
+    Opening,
+    Path,
     Ref,
     Signature,
     Word,
@@ -150,6 +156,29 @@ class Link(Frame, frozen=True, kw_only=True, tag="link"):
     body: bytes = b""
 
 
+class Log(Frame, frozen=True, kw_only=True, tag="log"):
+    """The key log: its public ``key`` (Ed25519, 32 bytes), the newest signed ``checkpoint``, and
+    the proofs in the tree of ``size``. ``index`` is that of the leaf that was asked for.
+    """
+
+    ref: Ref
+    key: Key
+    checkpoint: Annotated[bytes, Meta(max_length=4096)]
+    size: Count
+    index: Count = 0
+    inclusion: Path = ()
+    consistency: Path = ()
+
+
+class Entries(Frame, frozen=True, kw_only=True, tag="entries"):
+    """Entries of the key log from ``start``; ``own`` opens those of the account that asks."""
+
+    ref: Ref
+    start: Count
+    entries: Annotated[tuple[LogEntry, ...], Meta(max_length=512)]
+    own: tuple[Opening, ...] = ()
+
+
 class Policy(Frame, frozen=True, kw_only=True, tag="policy"):
     """A conversation's policy record; also sent unasked, ``ref`` 0, when it changes.
 
@@ -239,6 +268,8 @@ ServerFrame = (
     | Keys
     | Published
     | Link
+    | Log
+    | Entries
     | Policy
     | Blocked
     | Team

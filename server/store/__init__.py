@@ -91,6 +91,28 @@ class SealedReport(msgspec.Struct, frozen=True, kw_only=True):
         return f"<SealedReport {self.number}>"
 
 
+class LogProofs(msgspec.Struct, frozen=True, kw_only=True):
+    """The key log, read at one moment: ``newest`` is its size and root now; the proofs are in the
+    tree of ``size``. ``index`` is None where no leaf has the hash that was asked for.
+    """
+
+    newest: tuple[int, bytes]
+    size: int
+    index: int | None = None
+    inclusion: tuple[bytes, ...] = ()
+    consistency: tuple[bytes, ...] = ()
+
+
+class LogRow(msgspec.Struct, frozen=True):
+    """One entry of the key log, with what it was made of."""
+
+    index: int
+    entry: wire.LogEntry
+    account: bytes
+    key: bytes
+    list: wire.DeviceList
+
+
 class Append(Protocol):
     """One message on its way to the disk, made by the relay and driven by the store.
 
@@ -177,7 +199,20 @@ class Store(Protocol):
 
     # directory
     async def put_list(self, account: bytes, key: bytes, devices: wire.DeviceList) -> None:
-        """Raises ``KeyRefused`` unless the version is higher than the stored one."""
+        """Store the list and enter it in the key log, both or neither.
+
+        Raises ``KeyRefused`` unless the version is higher than the stored one."""
+
+    async def log_key(self) -> bytes:
+        """The public key (32 bytes) under which the key log is signed; empty before the first."""
+
+    async def keep_log_key(self, public: bytes) -> None: ...
+    async def log_proofs(self, size: int, since: int, leaf: bytes) -> LogProofs:
+        """Proofs in the key log's tree of ``size`` (0: the newest), durable by now. Raises
+        ``BadArgument`` for sizes that it has not."""
+
+    async def log_rows(self, start: int, limit: int) -> list[LogRow]:
+        """Entries of the key log from the index ``start``, ascending."""
 
     async def put_prekeys(self, device: bytes, prekeys: Iterable[wire.Prekey]) -> None: ...
     async def take_bundle(self, requester: bytes, device: bytes, now: int) -> wire.Bundle | None:

@@ -20,11 +20,22 @@ import msgspec
 from crypto_modes import wire
 from crypto_modes.contract import Stored
 from crypto_modes.errors import BadArgument, StoreUnavailable
-from server.store import Account, Append, Device, Head, SealedReport, WrappedKey, migrate
+from server.store import (
+    Account,
+    Append,
+    Device,
+    Head,
+    LogProofs,
+    LogRow,
+    SealedReport,
+    WrappedKey,
+    migrate,
+)
 from server.store.sqlite import (
     accounts,
     directory,
     files,
+    key_log,
     keys,
     marks,
     messages,
@@ -65,6 +76,7 @@ class SqliteStore:
         self._durability: Durability = durability
         self._deployment = b""
         self._lock = -1
+        self._log_synced = 0
         self._cursors = marks.Marks(marks.CURSORS)
         self._reads = marks.Marks(marks.READS)
         main, key_file = data / files.MESSAGES, data / files.KEYS
@@ -99,7 +111,8 @@ class SqliteStore:
     async def open(self) -> None:
         """Make or upgrade the files and become their only relay.
 
-        Nothing here grows with what is stored, except a copy before an upgrade. Raises
+        Nothing here grows with what is stored, except a copy before an upgrade, and the first
+        filling of the key log after one. Raises
         ``BadConfig`` or ``StoreUnavailable``; the store is then closed again.
         """
         try:
@@ -107,6 +120,7 @@ class SqliteStore:
             await self._writer.open()
             await self._key_writer.open()
             self._deployment = await self._writer.run(service.make_deployment)
+            await self._writer.run(key_log.adopt)
         except BaseException:
             await self.close()
             raise
@@ -214,6 +228,23 @@ class SqliteStore:
 
     async def put_list(self, account: bytes, key: bytes, devices: wire.DeviceList) -> None:
         await self._write(accounts.put_list, account, key, devices)
+
+    async def log_key(self) -> bytes:
+        return await self._read(service.log_key)
+
+    async def keep_log_key(self, public: bytes) -> None:
+        await self._write(service.keep_log_key, public)
+
+    async def log_proofs(self, size: int, since: int, leaf: bytes) -> LogProofs:
+        found = await self._read(key_log.proofs, size, since, leaf)
+        if self._durability == "relaxed" and found.newest[0] > self._log_synced:
+            # What is signed must outlive a power cut, or clients would see a log that shrank.
+            await asyncio.to_thread(files.sync_wal, self._data / files.MESSAGES)
+            self._log_synced = found.newest[0]
+        return found
+
+    async def log_rows(self, start: int, limit: int) -> list[LogRow]:
+        return await self._read(key_log.rows, start, limit)
 
     async def put_prekeys(self, device: bytes, prekeys: Iterable[wire.Prekey]) -> None:
         await self._write(directory.put_prekeys, device, tuple(prekeys))

@@ -12,6 +12,7 @@ import msgspec
 from crypto_modes import wire
 from crypto_modes.errors import Forbidden, KeyRefused
 from server.store import REMOVED, Account, Device
+from server.store.sqlite import key_log
 from server.store.sqlite.rows import Row, one
 
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -72,6 +73,7 @@ def put_list(db: apsw.Connection, account: bytes, key: bytes, devices: wire.Devi
     db.execute(
         "UPDATE account SET key = ?, list = ? WHERE id = ?", (key, _ENCODE(devices), account)
     )
+    key_log.append(db, account, key, devices)
 
 
 def bind(db: apsw.Connection, device: Device) -> None:

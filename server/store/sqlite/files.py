@@ -6,6 +6,7 @@ and it gives its WAL and index files the same mode.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -50,6 +51,19 @@ def check(path: Path) -> None:
         ) from None
     if mode & _OTHERS:
         raise BadConfig(f"others may open {path}: run `chmod 600 {path}`")
+
+
+def sync_wal(path: Path) -> None:
+    """Make durable what was committed to the database at ``path``, where commits do not.
+
+    Opening and closing the WAL drops no lock: SQLite holds its locks on other files.
+    """
+    with contextlib.suppress(FileNotFoundError):  # all of it is in the database, which was synced
+        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def hold(directory: Path) -> int:

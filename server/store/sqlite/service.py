@@ -29,6 +29,16 @@ def make_deployment(db: apsw.Connection) -> bytes:
     return deployment(db)
 
 
+def log_key(db: apsw.Connection) -> bytes:
+    """See ``Store.log_key``."""
+    return bytes(db.execute("SELECT log_key FROM relay").get)
+
+
+def keep_log_key(db: apsw.Connection, public: bytes) -> None:
+    """Remember the key; one that is remembered stays."""
+    db.execute("UPDATE relay SET log_key = ? WHERE log_key = x''", (public,))
+
+
 def epoch(db: apsw.Connection, modes: Mapping[wire.Kind, str]) -> int:
     """See ``Store.service_epoch``."""
     text = json.dumps(modes, sort_keys=True)
