@@ -48,10 +48,11 @@ class Chat:
             self._memory, self._session, self._trust, self._emit, self._incoming.settled
         )
         self._keys = OwnKeys(self._session, self._trust)
-        self._proposals = Proposals(self._session, self._trust, self._keys)
         self.linking = Linking(
             self._memory, self._session, self._trust, self._keys, self._now_linked
         )
+        # Changes of a conversation's mode, beside `propose`.
+        self.proposals = Proposals(self._session, self._trust, self._keys, self._emit, self._spawn)
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
         self.unlinked: KeyRefused | None = None
         self._began = self._closing = False
@@ -192,7 +193,7 @@ class Chat:
 
         A stronger mode is in force at once, a weaker one when the peer proposes the same.
         """
-        return await self._proposals.propose(await self._trust.account(peer), dict(modes))
+        return await self.proposals.propose(await self._trust.account(peer), dict(modes))
 
     def safety_number(self, peer: bytes | str) -> str:
         """60 digits to compare with the peer over another way; ``await devices(peer)`` first.
@@ -244,6 +245,7 @@ class Chat:
         """Ack what was handed over, and end. Called by ``connect``."""
         self._closing = True
         self._incoming.flush()
+        self.proposals.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -321,7 +323,7 @@ class Chat:
         if isinstance(frame, wire.Devices):
             await self._trust.pushed(frame)
             return
-        event = await self._proposals.shown(frame)
+        event = await self.proposals.shown(frame)
         if event is not None:
             self._emit(event)
             await self._keys.publish(set(frame.modes.values()))

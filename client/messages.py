@@ -113,6 +113,15 @@ class Proposal(msgspec.Struct, frozen=True):
     policy: wire.Policy
 
 
+class RolledBack(msgspec.Struct, frozen=True):
+    """What the account ``by`` had proposed is not in force and will not be: it ran out without the
+    other's signature, or another change took its place. Nothing has changed by it.
+    """
+
+    by: bytes
+    policy: wire.Policy
+
+
 class Unreadable(msgspec.Struct, frozen=True):
     """A message that cannot be opened; it was dropped, and no receipt was sent."""
 
@@ -149,6 +158,7 @@ Event = (
     | KeyRefusal
     | OwnKeyRefusal
     | Proposal
+    | RolledBack
     | Unreadable
     | NotSent
     | StateChange

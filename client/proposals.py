@@ -1,7 +1,8 @@
 """Changes of a conversation's mode: proposing one, and telling a real one from a made-up one.
 
-What may live here: what is signed, and which policy frames become events. What may not: what makes
-a policy valid (``crypto_modes.policy``), or what was promised before (``crypto_modes.pins``).
+What may live here: what is signed, which policy frames become events, and which proposals wait
+for somebody. What may not: what makes a policy valid (``crypto_modes.policy``), or what was
+promised before (``crypto_modes.pins``).
 
 Only pinned keys go into what is signed: a signature under a record with a key that the relay has
 made up would be a consent to whoever holds that key.
@@ -9,16 +10,22 @@ made up would be a consent to whoever holds that key.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from client.keys import OwnKeys
-from client.messages import Proposal
+from client.messages import Event, Proposal, RolledBack
 from client.session import Session
 from client.trust import Trust, Verifying, now_ms
 from crypto_modes import policy, wire
-from crypto_modes.errors import LouverError, ModeMismatch, NotInThisMode
+from crypto_modes.errors import LouverError, ModeMismatch, NotInThisMode, UnknownDevice
+
+# Both users may propose the same at once, and one comes second; who is second joins the first.
+CROSSINGS = 3
 
 
 @runtime_checkable
@@ -28,20 +35,117 @@ class Signing(Verifying, Protocol):
     def sign(self, record: bytes) -> bytes: ...
 
 
-class Proposals:
-    """The changes of mode of one chat."""
+class _Waiting(NamedTuple):
+    proposal: Proposal
+    timer: asyncio.TimerHandle
 
-    def __init__(self, session: Session, trust: Trust, keys: OwnKeys) -> None:
+
+class Proposals:
+    """The changes of mode of one chat. ``spawn`` runs work that nobody waits for. ``close`` it with
+    the chat.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        trust: Trust,
+        keys: OwnKeys,
+        emit: Callable[[Event], None],
+        spawn: Callable[[Callable[[], Awaitable[None]]], None],
+    ) -> None:
         self._session = session
         self._trust = trust
         self._keys = keys
+        self._emit = emit
+        self._spawn = spawn
+        self._waiting: dict[bytes, _Waiting] = {}  # by conversation
 
     async def propose(self, peer: bytes, modes: wire.Modes) -> wire.Policy:
         """Sign and propose the next epoch; the policy as the relay then shows it.
 
-        Raises ``KeyChanged`` until a new key of the peer is accepted, and ``ModeMismatch`` where
-        the relay answers with something else than what was signed.
+        Raises ``KeyChanged`` until a new key of the peer is accepted, and ``ModeMismatch`` for a
+        mode that is not installed here, or where the relay answers with something else than what
+        was signed.
         """
+        for mode in modes.values():
+            self._trust.client(mode)
+        for attempt in range(1, CROSSINGS + 1):
+            try:
+                return await self._propose(peer, modes)
+            except ModeMismatch:
+                if attempt == CROSSINGS:
+                    raise
+            current = await self._trust.policy(peer, fresh=True)
+            if current.modes | modes == current.modes:
+                return current  # the two of us met in it
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def raise_to_strongest(self, peer: bytes | str) -> wire.Policy:
+        """Raise every kind of content with ``peer`` to the strongest mode, for who wants that from
+        the first message on; the policy that is in force then.
+
+        Raises ``UnknownDevice`` where the peer has published no keys, and ``NotInThisMode`` where
+        this client and the relay share no mode that keeps the operator out.
+        """
+        account = await self._trust.account(peer)
+        mode = self._trust.strongest()
+        if not self._trust.private(mode):
+            raise NotInThisMode("no mode that keeps the operator out is installed on both sides")
+        current = await self._trust.policy(account, fresh=True)
+        weaker: wire.Modes = {
+            kind: mode for kind, now in current.modes.items() if self._trust.weaker(now, mode)
+        }
+        if not weaker:
+            return current
+        if (await self._trust.look_up(account)).list is None:
+            raise UnknownDevice(
+                f"they have published no keys, so mode {mode} cannot begin: ask them to connect"
+                " once; nothing was sent"
+            )
+        return await self.propose(account, weaker)
+
+    async def pending(self, peer: bytes) -> Proposal | None:
+        """The proposal that waits for the other signature, asked for; None where none does. It is
+        a ``Proposal`` event that this device may have missed, and is over like one.
+        """
+        current = await self._trust.policy(peer)
+        request = wire.SetPolicy(ref=0, peer=peer, epoch=current.epoch + 1)
+        try:
+            offered = await self._session.ask(request, wire.Policy)
+            if offered.state != "prepared":
+                return None
+            return self._wait(Proposal(await self._proposer(offered), offered))
+        except LouverError:
+            return None
+
+    async def shown(self, frame: wire.Policy) -> wire.Policy | Proposal | RolledBack | None:
+        """Take a policy that was sent unasked; the event it is worth, if it is worth one.
+
+        What is in force is one if it is the newest, what is prepared if a user has really signed
+        it, what is rolled back if it was one before. The rest is old, or changes nothing. Raises
+        why it is not believed.
+        """
+        match frame.state:
+            case "in_force" if await self._trust.believe(frame):
+                self._over(frame)
+                return frame
+            case "prepared":
+                return self._wait(Proposal(await self._proposer(frame), frame))
+            case "rolled_back":
+                waiting = self._waiting.get(frame.conversation)
+                if waiting is not None and _alike(waiting.proposal.policy, frame):
+                    return self._rolled_back(frame.conversation)
+        return None
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        for waiting in self._waiting.values():
+            waiting.timer.cancel()
+        self._waiting.clear()
+
+    # --- inside ---
+
+    async def _propose(self, peer: bytes, modes: wire.Modes) -> wire.Policy:
         current = await self._trust.policy(peer, fresh=True)
         signing = self._trust.verifying()
         if not isinstance(signing, Signing):
@@ -61,22 +165,14 @@ class Proposals:
             signature=signing.sign(policy.record(candidate)),
         )
         answer = await self._session.ask(request, wire.Policy)
-        if policy.record(answer) != policy.record(candidate):
+        if not _alike(answer, candidate):
             raise ModeMismatch("the relay shows another policy than the one that was proposed")
         await self._trust.believe(answer)
+        if answer.state == "prepared":
+            self._wait(Proposal(self._trust.account_id, answer))
+        else:
+            self._over(answer)
         return answer
-
-    async def shown(self, frame: wire.Policy) -> wire.Policy | Proposal | None:
-        """Take a policy that was sent unasked; the event it is worth, if it is worth one.
-
-        What is in force is one if it is the newest, what is prepared if a user has really signed
-        it. The rest is old, or changes nothing. Raises why it is not believed.
-        """
-        if frame.state == "in_force":
-            return frame if await self._trust.believe(frame) else None
-        if frame.state == "prepared":
-            return Proposal(await self._proposer(frame), frame)
-        return None
 
     async def _proposer(self, offered: wire.Policy) -> bytes:
         trust = self._trust
@@ -87,15 +183,64 @@ class Proposals:
         signatures under one record, its time included, lower a mode. The time is all that is
         taken over, and only one that the peer has signed and that is not too old to be in force.
         """
-        request = wire.SetPolicy(ref=0, peer=peer, epoch=candidate.epoch)
-        try:
-            pending = await self._session.ask(request, wire.Policy)
-            proposer = await self._proposer(pending)
-        except LouverError:
+        pending = await self.pending(peer)
+        if pending is None or pending.by != peer:
             return candidate
-        fresh = -policy.SIGNING_TIME <= pending.created - candidate.created <= policy.CLOCK_SKEW
-        joined = msgspec.structs.replace(candidate, created=pending.created)
-        same = policy.record(joined) == policy.record(pending)
-        if pending.state == "prepared" and proposer == peer and fresh and same:
-            return joined
-        return candidate
+        created = pending.policy.created
+        fresh = -policy.SIGNING_TIME <= created - candidate.created <= policy.CLOCK_SKEW
+        joined = msgspec.structs.replace(candidate, created=created)
+        return joined if fresh and _alike(joined, pending.policy) else candidate
+
+    def _wait(self, proposal: Proposal) -> Proposal:
+        """Say so when it has run out, also where the relay does not."""
+        offered = proposal.policy
+        self._forget(offered.conversation)
+        # The relay's time runs from when it got the proposal, which is nearly when it was signed.
+        latest = offered.created + policy.SIGNING_TIME + policy.CLOCK_SKEW
+        left = min(offered.deadline or latest, latest) - now_ms()
+        timer = asyncio.get_running_loop().call_later(
+            max(0, left) / 1000, self._spawn, partial(self._ran_out, offered.conversation)
+        )
+        self._waiting[offered.conversation] = _Waiting(proposal, timer)
+        return proposal
+
+    async def _ran_out(self, conversation: bytes) -> None:
+        """Look, before it is said: the other may have agreed while this device was away."""
+        waiting = self._waiting.get(conversation)
+        if waiting is None:
+            return
+        offered = waiting.proposal.policy
+        peer = offered.second if offered.first == self._trust.account_id else offered.first
+        current = await self._trust.policy(peer, fresh=True)
+        if self._waiting.get(conversation) is not waiting:
+            return
+        if current.epoch < offered.epoch:
+            self._emit(self._rolled_back(conversation))
+        else:
+            self._over(current)
+            self._emit(current)
+
+    def _rolled_back(self, conversation: bytes) -> RolledBack:
+        proposal = self._waiting[conversation].proposal
+        self._forget(conversation)
+        return RolledBack(proposal.by, proposal.policy)
+
+    def _over(self, newest: wire.Policy) -> None:
+        """A new epoch is in force: what waited is this, or has lost its place to it."""
+        waiting = self._waiting.get(newest.conversation)
+        if waiting is None or waiting.proposal.policy.epoch > newest.epoch:
+            return
+        if _alike(waiting.proposal.policy, newest):
+            self._forget(newest.conversation)
+        else:
+            self._emit(self._rolled_back(newest.conversation))
+
+    def _forget(self, conversation: bytes) -> None:
+        waiting = self._waiting.pop(conversation, None)
+        if waiting is not None:
+            waiting.timer.cancel()
+
+
+def _alike(one: wire.Policy, other: wire.Policy) -> bool:
+    """Whether both are the same record, whoever has signed it so far."""
+    return policy.record(one) == policy.record(other)

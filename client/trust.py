@@ -124,6 +124,19 @@ class Trust:
             return mode != other
         return self._modes[mode].strength < self._modes[other].strength
 
+    def strongest(self) -> str:
+        """The installed mode that the fewest people can read, of those that the relay knows too."""
+        welcome = self._session.welcome
+        shared = self._modes.keys() & (welcome.words.keys() if welcome is not None else set())
+        if not shared:
+            raise NotInThisMode("this client and the relay have no mode in common")
+        return max(shared, key=lambda name: self._modes[name].strength)
+
+    def private(self, mode: str) -> bool:
+        """Whether ``mode`` declares that not even a compelled operator can read it."""
+        known = self._modes.get(mode)
+        return known is not None and not known.visibility["compelled_operator"]
+
     # --- the Need loop ---
 
     async def resolve(self, work: Callable[[], T], *, answering: Want | None = None) -> T:

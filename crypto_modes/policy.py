@@ -206,10 +206,13 @@ def propose(
     """What a relay makes of a signed proposal: the next epoch, in force or still prepared.
 
     ``pending`` is the prepared epoch, if any: the same proposal by the other user completes it,
-    a different one replaces it. ``strengths`` holds only modes that this relay may use.
+    a different one replaces it. Where both proposed the same at once, the second is refused: two
+    records of one wish would never be in force, and each would replace the other. ``strengths``
+    holds only modes that this relay may use.
 
     Raises:
-        ModeMismatch: not the epoch after ``current``, or a mode that is not registered.
+        ModeMismatch: not the epoch after ``current``, a mode that is not registered, or the other
+            user proposed the same before: sign that.
         KeyRefused: the proposer has no account key, or did not sign exactly this.
         FrameRefused: nothing changes, or ``created`` is far from now.
     """
@@ -221,6 +224,8 @@ def propose(
     mine = proposer == candidate.second
     if not candidate.keys[mine] or not proposal.signature:
         raise KeyRefused("publish an account key, and sign the policy record with it")
+    if pending is not None and phase(pending, now) == "prepared":
+        _check_not_crossing(candidate, pending, theirs=not mine)
     signatures = _joined(candidate, pending, now)
     signatures[mine] = proposal.signature
     candidate = msgspec.structs.replace(candidate, signatures=(signatures[0], signatures[1]))
@@ -228,6 +233,15 @@ def propose(
     if not check_link(current, candidate, strengths):
         reached = TRANSITIONS[reached, "signed"]
     return msgspec.structs.replace(candidate, state=ON_WIRE[reached], deadline=now + LASTS[reached])
+
+
+def _check_not_crossing(candidate: wire.Policy, pending: wire.Policy, *, theirs: bool) -> None:
+    alike = (candidate.modes, candidate.keys) == (pending.modes, pending.keys)
+    if alike and pending.signatures[theirs] and candidate.created != pending.created:
+        raise ModeMismatch(
+            f"the other user has proposed the same for epoch {pending.epoch} already: ask for it,"
+            " and sign that"
+        )
 
 
 def _joined(candidate: wire.Policy, pending: wire.Policy | None, now: int) -> list[bytes]:
@@ -241,6 +255,11 @@ def phase(policy: wire.Policy, now: int) -> Phase:
     """Where ``policy`` stands now: its stored state, and what its deadline made of it since."""
     stored: Phase = "ready" if policy.state == "in_force" else policy.state
     return TRANSITIONS.get((stored, "deadline"), stored) if now >= policy.deadline else stored
+
+
+def shown(policy: wire.Policy, now: int) -> wire.Policy:
+    """``policy`` as it stands now, on the wire: what has run out is rolled back."""
+    return msgspec.structs.replace(policy, state=ON_WIRE[phase(policy, now)])
 
 
 def in_force(epochs: Iterable[wire.Policy], now: int) -> wire.Policy:

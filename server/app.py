@@ -308,12 +308,15 @@ class App:
             self.watch.fault("key", error)
 
     async def _keep_up(self) -> None:
-        """Once a minute: successors of ending data keys, and the end of old franking keys."""
+        """Once a minute: successors of ending data keys, the end of old franking keys and of
+        proposals that nobody answered.
+        """
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
             try:
                 await self.data_keys.renew()
                 self.franking_keys.expire()
+                self.relay.roll_back(now_ms())
             except (LouverError, OSError) as error:
                 self.watch.fault("upkeep", error)
 

@@ -57,12 +57,12 @@ class Conversation:
 
     def answer(self, ref: int, epoch: int) -> wire.Policy:
         """The policy of ``epoch``, or the one in force for 0. Raises ``ModeMismatch``."""
+        now = time.time_ns() // 1_000_000
         if not epoch:
-            found = policies.in_force(self.epochs, time.time_ns() // 1_000_000)
-            return msgspec.structs.replace(found, ref=ref)
+            return msgspec.structs.replace(policies.in_force(self.epochs, now), ref=ref)
         for each in self.epochs:
             if each.epoch == epoch:
-                return msgspec.structs.replace(each, ref=ref)
+                return msgspec.structs.replace(policies.shown(each, now), ref=ref)
         raise ModeMismatch(f"this conversation has no epoch {epoch}")
 
 
@@ -89,6 +89,7 @@ class Conversations:
         self._changing = asyncio.Lock()
         self._by_id: OrderedDict[bytes, Conversation] = OrderedDict()
         self._by_peer: dict[tuple[bytes, bytes], Conversation] = {}
+        self._waiting: dict[bytes, wire.Policy] = {}  # prepared epochs, by conversation
 
     def known(self, own: bytes, peer_or_id: bytes) -> Conversation | None:
         """The cached conversation of ``own`` with a peer, or with this id, for the hot path."""
@@ -155,7 +156,25 @@ class Conversations:
             await self._store.put_policy(policy)
             kept = [each for each in conversation.epochs if each.epoch != policy.epoch]
             conversation.settle([*kept, policy])
+            self._await(policy)
             return policy
+
+    def expired(self, now: int) -> list[wire.Policy]:
+        """The epochs that were prepared, and ran out since this was asked last: rolled back.
+
+        That they are follows from their deadline, also where nobody asks; this is for telling.
+        """
+        over = [each for each in self._waiting.values() if now >= each.deadline]
+        for each in over:
+            del self._waiting[each.conversation]
+        return [policies.shown(each, now) for each in over]
+
+    def _await(self, newest: wire.Policy) -> None:
+        """Remember whether a conversation's newest epoch waits for a signature."""
+        if newest.state == "prepared":
+            self._waiting[newest.conversation] = newest
+        else:
+            self._waiting.pop(newest.conversation, None)
 
     async def _first_epoch(self, own: bytes, peer: bytes) -> wire.Policy:
         created = time.time_ns() // 1_000_000
@@ -169,6 +188,9 @@ class Conversations:
         known = self._by_id.get(conversation.id)
         if known is not None:
             return known
+        newest = conversation.epochs[-1]
+        if time.time_ns() // 1_000_000 < newest.deadline:
+            self._await(newest)  # from before a restart
         first, second = conversation.parties
         self._by_id[conversation.id] = conversation
         self._by_peer[first, second] = self._by_peer[second, first] = conversation

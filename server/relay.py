@@ -210,6 +210,11 @@ class Relay:
         session.link.send(_with_ref(policy, frame.ref))
         self.bus.publish(conversation.parties, Signal(policy, session.device))
 
+    def roll_back(self, now: int) -> None:
+        """Tell both users of each proposal that ran out without the other's signature."""
+        for policy in self.conversations.expired(now):
+            self.bus.publish((policy.first, policy.second), Signal(policy))
+
     async def block(self, session: Session, frame: wire.Block) -> None:
         """Change the block list."""
         if frame.account == session.account:
