@@ -11,7 +11,7 @@ made up would be a consent to whoever holds that key.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -22,10 +22,18 @@ from client.messages import Event, Proposal, RolledBack
 from client.session import Session
 from client.trust import Trust, Verifying, now_ms
 from crypto_modes import policy, wire
-from crypto_modes.errors import LouverError, ModeMismatch, NotInThisMode, UnknownDevice
+from crypto_modes.errors import (
+    BadArgument,
+    LouverError,
+    ModeMismatch,
+    NotInThisMode,
+    UnknownDevice,
+)
 
 # Both users may propose the same at once, and one comes second; who is second joins the first.
 CROSSINGS = 3
+# Asked for in the place of a mode: exactly what the peer has proposed.
+AGREE = "agree"
 
 
 @runtime_checkable
@@ -79,6 +87,34 @@ class Proposals:
             if current.modes | modes == current.modes:
                 return current  # the two of us met in it
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def ask_for(self, peer: bytes, mode: str, kinds: Sequence[str] = ()) -> wire.Policy:
+        """Propose ``mode`` for these kinds of content, or for all; or agree to exactly what the
+        peer has proposed, where that is a change to ``mode``, or where ``mode`` is ``agree``.
+
+        What is so already is left alone. Raises as ``propose``, and ``BadArgument``.
+        """
+        unknown = [kind for kind in kinds if kind not in wire.KINDS]
+        if unknown:
+            raise BadArgument(f"{unknown[0]!r} is none of {', '.join(wire.KINDS)}")
+        current = (await self._trust.policy(peer, fresh=True)).modes
+        pending = await self.pending(peer)
+        if pending is not None and pending.by == peer and not kinds:
+            offered = pending.policy.modes
+            changed = {offered[kind] for kind in offered if offered[kind] != current[kind]}
+            if mode == AGREE or changed == {mode}:
+                return await self.propose(peer, offered)
+        if mode == AGREE:
+            raise BadArgument("the other user has proposed nothing that waits for an answer")
+        self._trust.client(mode)
+        wanted: wire.Modes = {kind: mode for kind in current if not kinds or kind in kinds}
+        if current | wanted == current:
+            return await self._trust.policy(peer)
+        return await self.propose(peer, wanted)
+
+    def private(self, mode: str) -> bool:
+        """Whether ``mode`` declares that not even a compelled operator can read it."""
+        return self._trust.private(mode)
 
     async def raise_to_strongest(self, peer: bytes | str) -> wire.Policy:
         """Raise every kind of content with ``peer`` to the strongest mode, for who wants that from

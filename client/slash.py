@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from client import device_wording, wording
+from client.messages import Proposal
 from crypto_modes.e2ee.linker import Joining
 from crypto_modes.errors import KeyChanged
 
@@ -29,7 +30,13 @@ class Command(NamedTuple):
     run: Callable[[Talk, str], Awaitable[None]]
 
 
-async def _mode(talk: Talk, _: str) -> None:
+async def _mode(talk: Talk, argument: str) -> None:
+    if argument:
+        mode, *kinds = argument.split()
+        policy = await talk.chat.proposals.ask_for(talk.peer, mode, kinds)
+        if policy.state == "prepared":
+            talk.show_proposal(Proposal(talk.chat.account, policy))
+            return
     await talk.show_mode()
 
 
@@ -102,7 +109,12 @@ async def _quit(_: Talk, __: str) -> None:
 COMMANDS = {
     each.word: each
     for each in (
-        Command("/mode", "", "who can read this conversation", _mode),
+        Command(
+            "/mode",
+            "[MODE [KIND]]",
+            "who can read; with MODE: ask for another, or agree",
+            _mode,
+        ),
         Command(
             "/safety",
             "",

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from client import slash, wording
+from client import mode_words, slash, wording
 from client.client import Chat
 from client.linking import Candidate
 from client.messages import (
@@ -23,6 +23,7 @@ from client.messages import (
     Message,
     OwnKeyRefusal,
     Proposal,
+    RolledBack,
     StateChange,
     Unreadable,
 )
@@ -47,7 +48,7 @@ class Talk:
         self.screen = screen
         self.compared = ""  # the safety number that was shown last
         self.candidate: Candidate | None = None  # the device whose code was shown last
-        self._mode = ""
+        self._modes: wire.Modes = {}  # as they were said last
         self._shown: dict[int, Message] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -56,6 +57,9 @@ class Talk:
         await self.show_mode()
         if self.chat.unlinked is not None:
             self.screen.show(f"! Without end-to-end encryption: {self.chat.unlinked}. /link does.")
+        pending = await self.chat.proposals.pending(self.peer)
+        if pending is not None:
+            self.show_proposal(pending)
         self.screen.show("Type a line to send it, /help for commands.")
         messages = asyncio.create_task(self._messages())
         tasks = [asyncio.create_task(self._typed()), messages, asyncio.create_task(self._events())]
@@ -110,12 +114,17 @@ class Talk:
 
     async def show_mode(self) -> None:
         """Say which mode this conversation is in, and who can read in it."""
-        policy = await self.chat.policy(self.peer)
-        self._mode = policy.modes["text"]
-        words = wording.plain(self.chat.words(self._mode))
-        self.screen.show(f"With {self.name}, mode {self._mode}: {words}.")
-        if self._mode == "e2ee":
+        self._modes = (await self.chat.policy(self.peer)).modes
+        first, *others = mode_words.shown(self._modes, self.chat.words)
+        self.screen.show(f"With {self.name}, {first}.")
+        for line in others:
+            self.screen.show(f"{line}.")
+        if self.chat.proposals.private(self._modes["text"]):
             self.screen.show(UNAUDITED)
+
+    def show_proposal(self, proposal: Proposal) -> None:
+        """Say what waits for the agreement of one of the two."""
+        self.screen.show(self._proposal_words(proposal))
 
     def show_message(self, message: Message, *, other: bool = False) -> None:
         """Show a message with its number; ``other``: it is of another conversation."""
@@ -169,8 +178,10 @@ class Talk:
                 return f"! YOUR OWN KEY: {reason}"
             case Unreadable(_, _, sender, reason) if sender == self.peer:
                 return f"! a message from {self.name} was dropped: {wording.plain(reason)}"
-            case Proposal(by, policy) if self.peer in (policy.first, policy.second):
-                return self._proposal_words(by, policy)
+            case Proposal(_, policy) if self.peer in (policy.first, policy.second):
+                return self._proposal_words(event)
+            case RolledBack(by, policy) if self.peer in (policy.first, policy.second):
+                return self._rolled_back_words(by, policy)
             case wire.Policy() if self.peer in (event.first, event.second):
                 return self._policy_words(event)
             case wire.Notice():
@@ -180,17 +191,27 @@ class Talk:
         return ""
 
     def _policy_words(self, policy: wire.Policy) -> str:
-        mode = policy.modes["text"]
-        if mode == self._mode:
+        if policy.modes == self._modes:
             return ""
-        self._mode = mode
-        words = wording.plain(self.chat.words(mode))
-        return f"* this conversation is now in mode {mode}: {words}"
+        said = mode_words.changes(self._modes, policy.modes, self.chat.words)
+        self._modes = policy.modes
+        return f"* this conversation is now in {said}"
 
-    def _proposal_words(self, by: bytes, policy: wire.Policy) -> str:
-        mode = policy.modes["text"]
-        who = f"{self.name} proposes" if by == self.peer else "you have proposed"
-        return f"* {who} mode {mode}: {wording.plain(self.chat.words(mode))}"
+    def _proposal_words(self, proposal: Proposal) -> str:
+        policy = proposal.policy
+        said = mode_words.changes(self._modes, policy.modes, self.chat.words)
+        if proposal.by != self.peer:
+            return (
+                f"* you have proposed {said}. Nothing changes unless {self.name} agrees"
+                f" before {mode_words.until(policy.deadline)}"
+            )
+        agree = mode_words.agreement(self._modes, policy.modes)
+        return f"* {self.name} proposes {said}. To agree: {agree}. Until you do, nothing changes"
+
+    def _rolled_back_words(self, by: bytes, policy: wire.Policy) -> str:
+        said = mode_words.changes(self._modes, policy.modes, self.chat.words)
+        whose = f"{self.name}'s proposal" if by == self.peer else "your proposal"
+        return f"* nothing changed: {whose} is over without both of you agreeing ({said})"
 
 
 async def talk(chat: Chat, name: str, screen: Screen | None = None) -> None:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from crypto_modes.errors import BadConfig
+from crypto_modes.registry import BUILTIN
 from server.settings_text import assignment, example, flat, origin_of, schema, wrong
 from server.settings_tree import ENV_DELIMITER, ENV_PREFIX, KINDS, Settings
 
@@ -35,7 +36,8 @@ __all__ = [
     "schema",
 ]
 
-MODES = ("tls", "at_rest", "e2ee")
+# Those that come with Louver; a relay hands in what is installed.
+MODES = tuple(mode.name for mode in BUILTIN)
 DEFAULT = "default"
 FILE_LIMIT = 1024 * 1024
 # Where something may change while connections are open; a prefix ends in a dot.

@@ -183,3 +183,31 @@ async def test_help_loads_nothing_heavy() -> None:
     assert not loaded & {"websockets", "apsw", "argon2", "cryptography", "nacl", "msgspec", "rich"}
     for command in ("register", "login", "chat", "send", "history", "compare", "report"):
         assert command in out.decode()
+
+
+@pytest.mark.asyncio
+async def test_scripts_show_and_set_the_mode_of_a_conversation(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    relay = await start_relay(mode="tls", tls=True)
+    alice, bob = tmp_path / "alice", tmp_path / "bob"
+    await register(relay, "alice", alice)
+    code, _, err = await louver("chat", "--to", "bob", "--secret", "--home", alice)
+    assert (code, "no such account" in err) == (1, True)
+    await register(relay, "bob", bob)
+    code, out, err = await louver("chat", "--to", "bob", "--secret", "--home", alice)
+    assert (code, err) == (0, "")
+    assert out.startswith("With bob, mode e2ee: Only the two of you can read")
+    code, out, err = await louver("policy", "set", "bob", "tls", "--kind", "image", "--home", alice)
+    assert (code, err) == (0, "")
+    assert out.startswith("You have proposed, until ")
+    assert "but image: mode tls: The operator can read" in out
+    code, out, _ = await louver("policy", "show", "alice", "--home", bob, "--json")
+    now, asked = map(json.loads, out.splitlines())
+    assert (now["state"], now["modes"]["image"], now["by"]) == ("in_force", "e2ee", "")
+    assert (asked["state"], asked["modes"]["image"], asked["epoch"]) == ("prepared", "tls", 3)
+    code, out, _ = await louver("policy", "set", "alice", "agree", "--home", bob, "--json")
+    agreed = json.loads(out)
+    assert (code, agreed["state"], agreed["modes"]) == (0, "in_force", asked["modes"])
+    code, _, err = await louver("policy", "set", "alice", "rot13", "--home", bob)
+    assert (code, "does not know the mode 'rot13'" in err) == (1, True)

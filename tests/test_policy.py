@@ -35,15 +35,17 @@ def first_epoch(mode: str = "tls") -> wire.Policy:
     return policy.default_policy(KEYS, every(mode), NOW)
 
 
-def proposal(current: wire.Policy, account: bytes, modes: Any) -> wire.SetPolicy:
+def proposal(
+    current: wire.Policy, account: bytes, modes: Any, created: int = NOW
+) -> wire.SetPolicy:
     """What the client of ``account`` sends to propose ``modes``."""
-    wanted = policy.successor(current, modes, NOW, KEYS)
+    wanted = policy.successor(current, modes, created, KEYS)
     return wire.SetPolicy(
         ref=1,
         peer=current.second if account == current.first else current.first,
         epoch=wanted.epoch,
         modes=modes,
-        created=NOW,
+        created=created,
         signature=ed25519_sign(SEEDS[account], policy.record(wanted)),
     )
 
@@ -172,6 +174,21 @@ def test_a_different_answer_is_a_new_proposal() -> None:
     counter = propose(first, BOB, proposal(first, BOB, every("at_rest")), prepared)
     assert counter.state == "prepared"
     assert counter.signatures[0] == b""
+
+
+@pytest.mark.parametrize("first", [ALICE, BOB])
+def test_of_two_equal_proposals_at_once_the_second_is_to_sign_the_first(first: bytes) -> None:
+    second = BOB if first == ALICE else ALICE
+    current = first_epoch("e2ee")
+    prepared = propose(current, first, proposal(current, first, every("tls")))
+    crossing = proposal(current, second, every("tls"), created=NOW + 1)
+    with pytest.raises(ModeMismatch, match="sign that"):
+        propose(current, second, crossing, prepared)
+    late = NOW + policy.SIGNING_TIME  # what ran out stands in nobody's way
+    assert propose(current, second, crossing, prepared, late).state == "prepared"
+    # One's own may be renewed.
+    renewed = proposal(current, first, every("tls"), created=NOW + 1)
+    assert propose(current, first, renewed, prepared).created == NOW + 1
 
 
 def test_a_rolled_back_proposal_counts_for_nothing() -> None:

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from client.cli import chatting, devices
+from client.cli import chatting, devices, policy
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +29,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 # Groups without a name of their own: `louver send`, not `louver chatting send`.
 app.add_typer(chatting.app)
 app.add_typer(devices.app)
+app.add_typer(policy.app, name="policy")
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

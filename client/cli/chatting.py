@@ -54,7 +54,15 @@ def login(
 
 
 @app.command()
-def chat(to: options.To, profile: options.Profile = "default", home: options.Home = None) -> None:
+def chat(
+    to: options.To,
+    secret: Annotated[
+        bool,
+        typer.Option("--secret", help="Raise to the strongest mode before the first message."),
+    ] = False,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+) -> None:
     """Talk with somebody, line by line."""
 
     async def work(terms: Terms) -> None:
@@ -62,6 +70,8 @@ def chat(to: options.To, profile: options.Profile = "default", home: options.Hom
         from client.terminal import talk
 
         async with opened(terms) as connected:
+            if secret:
+                await connected.proposals.raise_to_strongest(to)
             await talk(connected, to)
 
     options.run(work, options.place(home, profile))
