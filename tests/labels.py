@@ -35,6 +35,7 @@ from server.accounts import Tokens
 from server.keyrings.file import FileKeyring
 from server.store import Device
 from tests.content_labels import CONTENT
+from tests.link_labels import LINK
 from tests.mode_ends import ALICE, ALICE_PHONE, BOB, BOB_PHONE, DRAFT, TIME, meta_of, server_tools
 
 T = TypeVar("T")
@@ -357,6 +358,7 @@ EXAMPLES: dict[str, Example] = {
     "conversation": derived(lambda key: policy.conversation_id(key[:16], BOB)),
     "chain": derived(lambda key: at_rest.link(key, 1, b"record")),
     **{label: said(*both) for label, both in CONTENT.items()},
+    **{label: Example(*both) for label, both in LINK.items()},
     "policy/modes": derived(lambda key: H(policy.record(next_policy(key)))),
 }
 

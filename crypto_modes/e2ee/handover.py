@@ -91,11 +91,13 @@ def decode(raw: bytes) -> Handover:
 
 
 def _list(listed: wire.DeviceList) -> bytes:
-    certificates = [
-        enc(_CERTIFICATE, each.device, each.signing, each.agreement, each.created, each.signature)
-        for each in listed.certificates
-    ]
+    certificates = [_certificate(each) for each in listed.certificates]
     return enc(_LIST, listed.version, listed.signature, *certificates)
+
+
+def _certificate(each: wire.Certificate) -> bytes:
+    keys = (each.signing, each.agreement)
+    return enc(_CERTIFICATE, each.device, *keys, each.created, each.signature)
 
 
 def _read_list(raw: bytes) -> wire.DeviceList:
