@@ -56,9 +56,14 @@ def kem_open(seed: bytes, ciphertext: bytes) -> bytes:
     return MLKEM768PrivateKey.from_seed_bytes(seed).decapsulate(ciphertext)
 
 
+def kem_answer(key: bytes) -> tuple[bytes, bytes]:
+    """A fresh shared secret, and the ciphertext that takes it to the owner of ``key``."""
+    return MLKEM768PublicKey.from_public_bytes(key).encapsulate()
+
+
 def kem_seal(seed: bytes) -> bytes:
     """A fresh ciphertext to the key of ``seed``."""
-    return MLKEM768PrivateKey.from_seed_bytes(seed).public_key().encapsulate()[1]
+    return kem_answer(kem_public(seed))[1]
 
 
 # -- franking -------------------------------------------------------------------------------
@@ -274,6 +279,7 @@ class End:
         self.pq_sent, self.pq_expected, self.since = 0, 0, 0
         self.offered, self.asked, self.answer = b"", b"", b""  # KEM seed, ek, ct
         self.carrier_at: int | None = None  # how many messages ago
+        self.encapsulate = kem_answer
 
     def write_to(self, prekey: bytes, private: bytes) -> None:
         """A's beginning: B's signed prekey, and a ratchet key."""
@@ -291,12 +297,18 @@ class End:
     ) -> bytes:
         """``block`` is the first-message block, ``seed`` the KEM key to propose if one is due."""
         flags, part = (4, block) if block else self._part(time, seed)
-        numbers = (self.previous, self.ec_sent, self.epoch, self.pq_sent)
-        head = fixed_header(self.th[:8], public(self.private), numbers, flags) + part
-        mine = self.epochs[self.epoch][0 if self.first else 1]
-        keys = ec_key(self.ec_send, self.ec_sent), pq_key(mine, self.pq_sent)
+        sealed = self.at(text, place, (self.ec_sent, self.epoch, self.pq_sent), flags, part)
         self.ec_sent, self.pq_sent = self.ec_sent + 1, self.pq_sent + 1
-        return copy(self.th, *keys, head, text, place)
+        return sealed
+
+    def at(
+        self, text: bytes, place: Mapping[str, Any], at: Any, flags: int = 0, part: bytes = b""
+    ) -> bytes:
+        """The copy that has the numbers n, epoch and pq_n ``at``, and carries ``part``."""
+        n, epoch, pq_n = at
+        head = fixed_header(self.th[:8], public(self.private), (self.previous, *at), flags) + part
+        mine = self.epochs[epoch][0 if self.first else 1]
+        return copy(self.th, ec_key(self.ec_send, n), pq_key(mine, pq_n), head, text, place)
 
     def open(self, sealed: bytes, place: Mapping[str, Any], fresh: bytes) -> bytes:
         """``fresh`` is the ratchet key to take if this is the other's next one."""
@@ -331,8 +343,7 @@ class End:
         if proposes and not self.offered and old:
             self.offered = seed
         if self.asked and not self.answer:
-            key = MLKEM768PublicKey.from_public_bytes(self.asked)
-            secret, self.answer = key.encapsulate()
+            secret, self.answer = self.encapsulate(self.asked)
             self._derive(secret, self.asked, self.answer)
         part = (1, kem_public(self.offered)) if self.offered else (2, self.answer)
         if not part[1]:

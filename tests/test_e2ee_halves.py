@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from crypto_modes.e2ee import header, pqxdh, session
+from crypto_modes import errors
+from crypto_modes.e2ee import header, pq_ratchet, pqxdh, session
 from crypto_modes.e2ee.pq_ratchet import Answered, Offered
+from crypto_modes.e2ee.session import Envelope, Session
 from crypto_modes.errors import CannotOpen
 from tests import e2ee_oracle as oracle
 from tests.e2ee_ends import DAY, End, due, talking
-from tests.test_e2ee_session import DEVICE, PLACE
+from tests.test_e2ee_session import DEVICE, PLACE, Nothing
+
+VECTORS = Path(__file__).parent / "vectors" / "e2ee_session.json"
 
 # -- theft --------------------------------------------------------------------------------------
 
@@ -132,3 +139,77 @@ def test_a_session_with_the_second_reading(seed: int, product_first: bool) -> No
     assert abs(mine.pq.epoch - theirs.epoch) <= 1
     assert carried[1] >= 3
     assert carried[2] >= 3
+
+
+# -- vectors --------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """Randomness as the vectors say it: a ratchet key of 32 bytes, a KEM key of 64."""
+
+    def __init__(self) -> None:
+        self.next: dict[int, bytes] = {}
+
+    def __call__(self, size: int) -> bytes:
+        return self.next.pop(size)
+
+
+def vectors() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(VECTORS.read_text("utf-8"))["vectors"]
+    return found
+
+
+def played(monkeypatch: pytest.MonkeyPatch) -> tuple[Session, Session]:
+    """Both ends after all steps of the first vector: every copy sealed as it says, and opened."""
+    given = vectors()[0]
+    shared = pqxdh.Shared(bytes.fromhex(given["th"]), *map(bytes.fromhex, given["roots"]))
+    prekey, ratchet = bytes.fromhex(given["prekey"]), bytes.fromhex(given["ratchet"])
+    first = header.First(*header._FIRST.unpack(bytes.fromhex(given["block"])))
+    seeds = [bytes.fromhex(each) for each in given["seeds"]]
+    answers = {
+        oracle.kem_public(seed): bytes.fromhex(answer)
+        for seed, answer in zip(seeds, given["ciphertexts"], strict=True)
+    }
+
+    def encapsulate(key: bytes) -> tuple[bytes, bytes]:
+        seed = next(each for each in seeds if oracle.kem_public(each) == key)
+        return oracle.kem_open(seed, answers[key]), answers[key]
+
+    monkeypatch.setattr(pq_ratchet, "kem_encapsulate", encapsulate)
+    ends = (
+        session.initiate(shared, oracle.public(prekey), ratchet, first, 0),
+        session.respond(shared, prekey, oracle.public(prekey), 0),
+    )
+    place, device, random = place_of(given["place"])
+    for step in given["steps"]:
+        one, other = ends[step["by"]], ends[1 - step["by"]]
+        text, copy = bytes.fromhex(step["text"]), bytes.fromhex(step["copy"])
+        random.next = {64: seeds[1 - step["by"]]}
+        assert one.seal(place, device, text, one.carry(step["time"], random)) == copy
+        random.next = {32: bytes.fromhex(step["fresh"])}
+        opened = other.open(place, device, header.parse(copy), Nothing(), random)
+        assert (opened.plaintext, opened.fresh) == (text, ())
+    return ends
+
+
+def place_of(fields: dict[str, Any]) -> tuple[Envelope, bytes, Scripted]:
+    raw = {key: value if key == "epoch" else bytes.fromhex(value) for key, value in fields.items()}
+    device = raw.pop("recipient_device")
+    return Envelope(**raw), device, Scripted()
+
+
+def test_the_vectors_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = played(monkeypatch)
+    assert [end.pq.epoch for end in ends] == [2, 2]
+
+
+@pytest.mark.attack
+def test_16_the_vectors_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = [session.to_bytes(end) for end in played(monkeypatch)]
+    place, device, _ = place_of(vectors()[0]["place"])
+    for vector in vectors()[1:]:
+        end = session.from_bytes(stored[vector["to"]])
+        copy = bytes.fromhex(vector["copy"])
+        with pytest.raises(getattr(errors, vector["expect"])):
+            end.open(place, device, header.parse(copy), Nothing(), random.randbytes)
+    assert len(vectors()) == 21
