@@ -26,15 +26,18 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from crypto_modes import content, wire
+from crypto_modes.attachments import BITS, Chunks, count_of
 from crypto_modes.contract import (
     DIGEST_SIZE,
     NO_DIGEST,
     VERSION,
+    BlobMeta,
     ClientMode,
     ClientTools,
     Draft,
     Evidence,
     Meta,
+    Pieces,
     Sealed,
     ServerMode,
     ServerTools,
@@ -43,7 +46,7 @@ from crypto_modes.contract import (
 from crypto_modes.encoding import enc
 from crypto_modes.errors import BadArgument, CannotOpen
 from crypto_modes.padding import pad, unpad
-from crypto_modes.primitives import NONCE_SIZE, H, aead_open, aead_seal, equal, hkdf
+from crypto_modes.primitives import NONCE_SIZE, TAG_SIZE, H, aead_open, aead_seal, equal, hkdf
 from crypto_modes.tls import TlsClient, check_body, deliver
 
 NAME = "at_rest"
@@ -82,10 +85,11 @@ class AtRestClient(TlsClient):
 class AtRestServer:
     """The middle of ``at_rest``: plaintext lives only between the socket and this class."""
 
-    __slots__ = ("_bound", "_data_keys", "_random")
+    __slots__ = ("_bound", "_data_keys", "_deployment", "_random")
 
     def __init__(self, tools: ServerTools) -> None:
         self._bound = enc("louver/v1/at_rest/aad", tools.deployment, VERSION, NAME)
+        self._deployment = tools.deployment
         self._random: Callable[[int], bytes] = tools.random
         self._data_keys = tools.data_keys
 
@@ -113,6 +117,27 @@ class AtRestServer:
         """The relay can read; that it does so only under a granted case is the caller's rule."""
         return self._open(stored)
 
+    def pieces(self, meta: BlobMeta, head: bytes = b"") -> Pieces:
+        """Attachments in the sealed format of ``attachments``, under the sender's data key.
+
+        Raises ``Need`` or ``CannotOpen``. It is asked anew for every few pieces, so that a key that
+        was taken away is away for attachments under way as well.
+        """
+        if head:
+            dek_id = head[:16]
+            chunks = Chunks.read(self._data_keys.find(dek_id), head[16:], self._place(meta, dek_id))
+        else:
+            dek_id, dek = self._data_keys.current(meta.conversation, meta.sender, meta.time)
+            chunks = Chunks(dek, self._random(16), BITS, self._place(meta, dek_id))
+        return SealedPieces(dek_id, chunks, meta.size)
+
+    def _place(self, meta: BlobMeta, dek_id: bytes) -> bytes:
+        """What the key of an attachment is bound to: its file passes for no other's."""
+        return enc(
+            "louver/v1/at_rest/blob", self._deployment, VERSION, meta.mode, meta.epoch,
+            meta.conversation, meta.sender, meta.id, meta.kind, meta.size, meta.time, dek_id,
+        )  # fmt: skip
+
     def _open(self, stored: Stored) -> bytes:
         record = stored.record
         if len(record) < OVERHEAD or record[:2] != _PREFIX:
@@ -139,6 +164,27 @@ class AtRestServer:
             )  # fmt: skip
         except (KeyError, struct.error):
             raise CannotOpen from None
+
+
+class SealedPieces:
+    """The pieces of an attachment, each a chunk; ``head`` is ``dek_id(16) || head of the file``."""
+
+    __slots__ = ("_chunks", "_last", "head")
+
+    overhead = TAG_SIZE
+
+    def __init__(self, dek_id: bytes, chunks: Chunks, size: int) -> None:
+        self.head = dek_id + chunks.head
+        self._chunks = chunks
+        self._last = count_of(size, chunks.size) - 1
+
+    def admit(self, index: int, piece: bytes) -> bytes:
+        """The piece as a chunk."""
+        return self._chunks.seal(index, piece, last=index == self._last)
+
+    def emit(self, index: int, stored: bytes) -> bytes:
+        """The chunk as a piece. Raises ``CannotOpen``."""
+        return self._chunks.open(index, stored, last=index == self._last)
 
 
 def _derive(dek: bytes, salt: bytes, dek_id: bytes) -> tuple[bytes, bytes]:

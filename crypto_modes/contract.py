@@ -12,7 +12,7 @@ since 1970-01-01 UTC; ``seq`` counts from 1 per conversation, without gaps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -121,6 +121,21 @@ class Stored(Discreet, frozen=True):
     commitment: bytes = b""
     stamp: bytes = b""
     chain: bytes = NO_DIGEST
+
+
+class BlobMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """What the relay knows of one attachment. ``size`` is that of what travels, padded or sealed;
+    the sender is the authenticated one.
+    """
+
+    id: bytes
+    conversation: bytes
+    sender: bytes
+    kind: wire.Kind
+    mode: str
+    epoch: int
+    size: int
+    time: int
 
 
 class Evidence(Discreet, frozen=True, kw_only=True):
@@ -237,6 +252,36 @@ class ServerMode(Protocol):
 
     def reveal(self, stored: Stored, evidence: Evidence) -> bytes:
         """The plaintext, for moderation. Raises ``CannotRead`` or ``ReportRefused``."""
+
+
+class Pieces(Protocol):
+    """One attachment on its way through the middle, in pieces of ``wire.PIECE`` bytes, the last
+    one shorter. Stored is ``head``, then each piece, ``overhead`` bytes longer than it travels.
+    """
+
+    @property
+    def head(self) -> bytes: ...
+    @property
+    def overhead(self) -> int: ...
+
+    def admit(self, index: int, piece: bytes) -> bytes:
+        """Wire to store. One ``index`` is only ever given the same piece."""
+
+    def emit(self, index: int, stored: bytes) -> bytes:
+        """Store to wire. Raises ``CannotOpen``."""
+
+
+@runtime_checkable
+class CarriesBlobs(Protocol):
+    """What a ``ServerMode`` offers beside its three verbs to carry attachments: the first two of
+    them, for pieces. A mode without it refuses attachments and carries messages all the same.
+    """
+
+    def pieces(self, meta: BlobMeta, head: bytes = b"") -> Pieces:
+        """How a new attachment is stored, or one that was begun with this ``head``.
+
+        Raises ``Need`` or ``CannotOpen``.
+        """
 
 
 class DataKeys(Protocol):

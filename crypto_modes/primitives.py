@@ -15,6 +15,7 @@ from __future__ import annotations
 import hmac as _stdlib_hmac
 from hashlib import sha256 as _sha256
 from hashlib import shake_256 as _shake_256
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke as _hpke
@@ -50,6 +51,19 @@ equal = _stdlib_hmac.compare_digest
 def H(data: bytes) -> bytes:  # noqa: N802 -- the name the specification uses
     """SHA-256 of ``data``, 32 bytes."""
     return _sha256(data).digest()
+
+
+class Hashing(Protocol):
+    """SHA-256 of what comes piece by piece."""
+
+    def update(self, data: bytes, /) -> None: ...
+    def copy(self) -> Hashing: ...
+    def digest(self) -> bytes: ...
+
+
+def hashing() -> Hashing:
+    """``H`` of many pieces: for what is too large for memory."""
+    return _sha256()
 
 
 def _blocks(key: bytes) -> tuple[bytes, bytes]:

@@ -10,13 +10,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from crypto_modes import content, wire
+from crypto_modes.attachments import AsSent
 from crypto_modes.contract import (
+    BlobMeta,
     ClientMode,
     ClientTools,
     Draft,
     Evidence,
     Meta,
     Opened,
+    Pieces,
     Sealed,
     ServerMode,
     ServerTools,
@@ -59,6 +62,10 @@ class TlsServer:
     def reveal(self, stored: Stored, evidence: Evidence) -> bytes:
         """The operator reads what it keeps."""
         return stored.record
+
+    def pieces(self, meta: BlobMeta, head: bytes = b"") -> Pieces:
+        """Attachments as they are."""
+        return AsSent()
 
 
 def check_body(sealed: Sealed) -> None:

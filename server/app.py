@@ -52,6 +52,7 @@ from server.secrets_file import private_directory, secret_file, token_file
 from server.service import Service
 from server.session import Session, table
 from server.settings_tree import Settings
+from server.store.blob_files import BlobFiles
 from server.store.sqlite import SqliteStore
 from server.watch import Watch
 
@@ -127,6 +128,8 @@ class App:
         )
         await self.store.open()
         self._closing.push_async_callback(self.store.close)
+        files = BlobFiles(data / "blobs")
+        self._closing.push_async_callback(files.close)
         self.bus = bus = MemoryBus(self._listener_failed)
         await bus.open()
         self._closing.push_async_callback(bus.close)
@@ -134,6 +137,7 @@ class App:
         self.relay = Relay(
             settings=settings,
             store=self.store,
+            files=files,
             bus=bus,
             registry=self.known,
             modes=server_modes,
@@ -308,8 +312,8 @@ class App:
             self.watch.fault("key", error)
 
     async def _keep_up(self) -> None:
-        """Once a minute: successors of ending data keys, the end of old franking keys and of
-        proposals that nobody answered.
+        """Once a minute: successors of ending data keys, the end of old franking keys, of proposals
+        that nobody answered and of uploads that nobody kept.
         """
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
@@ -317,6 +321,7 @@ class App:
                 await self.data_keys.renew()
                 self.franking_keys.expire()
                 self.relay.roll_back(now_ms())
+                await self.relay.blobs.expire(now_ms())
             except (LouverError, OSError) as error:
                 self.watch.fault("upkeep", error)
 

@@ -26,6 +26,7 @@ from crypto_modes.errors import (
     Unauthorized,
 )
 from server.accounts import Passwords, Tokens
+from server.blobs import largest
 from server.delivery import Delivery
 from server.jwks import Jwks
 from server.session import State
@@ -219,6 +220,7 @@ class Entrance:
                 page=limits.page,
                 devices=DEVICES_PER_ACCOUNT,
                 outbox=limits.outbox_frames,
+                blob=largest(limits),
             ),
             ping=limits.ping_seconds,
             durability=relay.store.durability,

@@ -135,12 +135,13 @@ class Quota(Generic[Key]):
 class Rates:
     """The buckets of a relay, from its settings."""
 
-    __slots__ = ("_account", "_address", "_device", "_log", "_login", "_lookup", "_report")
+    __slots__ = ("_account", "_address", "_blob", "_device", "_log", "_login", "_lookup", "_report")
 
     def __init__(self, limits: Limits) -> None:
         self._device = Buckets[bytes](limits.device_rate, limits.device_burst)
         self._account = Buckets[bytes](limits.account_rate, limits.account_burst)
         self._address = Buckets[str](limits.address_rate, limits.address_burst)
+        self._blob = Buckets[bytes](limits.blob_rate, limits.blob_burst)
         self._lookup = Buckets[bytes](limits.lookup_rate, limits.lookup_burst)
         self._log = Buckets[bytes](limits.lookup_rate, limits.lookup_burst)
         self._login = Buckets[str](limits.login_rate, limits.login_burst)
@@ -151,6 +152,7 @@ class Rates:
         self._device.change(limits.device_rate, limits.device_burst)
         self._account.change(limits.account_rate, limits.account_burst)
         self._address.change(limits.address_rate, limits.address_burst)
+        self._blob.change(limits.blob_rate, limits.blob_burst)
         self._lookup.change(limits.lookup_rate, limits.lookup_burst)
         self._log.change(limits.lookup_rate, limits.lookup_burst)
         self._login.change(limits.login_rate, limits.login_burst)
@@ -165,6 +167,10 @@ class Rates:
             or self._account.take(account, now)
             or self._address.take(network, now)
         )
+
+    def blob(self, account: bytes, network: str, now: float) -> float:
+        """One step of an attachment, apart from other frames: it takes nothing from them."""
+        return self._blob.take(account, now) or self._address.take(network, now)
 
     def greeting(self, network: str, now: float) -> float:
         """One frame before a session is open."""

@@ -24,6 +24,7 @@ from crypto_modes.errors import (
     RateLimited,
 )
 from crypto_modes.keys import SigningKey
+from server.blobs import Blobs
 from server.bus import Bus, Revoked, Signal
 from server.conversations import Conversations
 from server.defaults import Defaults
@@ -38,6 +39,7 @@ from server.sending import TRIES, Outgoing
 from server.session import Session
 from server.settings_tree import Settings
 from server.store import Store
+from server.store.blob_files import BlobFiles
 from server.watch import Watch
 
 # A page of history stops at this many bytes, so that it fits any outbox.
@@ -60,6 +62,7 @@ class Relay:
         *,
         settings: Settings,
         store: Store,
+        files: BlobFiles,
         bus: Bus,
         registry: Mapping[str, Mode],
         modes: Mapping[str, ServerMode],
@@ -88,6 +91,7 @@ class Relay:
         self.outgoing = Outgoing(self)
         self.reports = Reports(store, self.rates, observer, team)
         self.mailboxes = Mailboxes(time.monotonic)
+        self.blobs = Blobs(self, files)
         self.receipts = Receipts(self._publish_receipt)
         self.sessions: dict[bytes, set[Session]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

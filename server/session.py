@@ -66,6 +66,7 @@ def table(relay: Relay) -> Table:
         (opened, wire.Block): relay.block,
         (opened, wire.GetTeam): relay.reports.team,
         (opened, wire.Report): relay.reports.take,
+        (opened, wire.SetBlob): relay.blobs.take,
     }
 
 
@@ -169,7 +170,10 @@ class Session:
             return None
         rates, now = self.relay.rates, time.monotonic()
         if self.state is State.OPEN:
-            wait = rates.frame(self.device, self.account, self.network, now)
+            if type(frame) is wire.SetBlob:
+                wait = rates.blob(self.account, self.network, now)
+            else:
+                wait = rates.frame(self.device, self.account, self.network, now)
         else:
             wait = rates.greeting(self.network, now)
         if wait > 0.0:

@@ -196,6 +196,22 @@ class Limits(Section):
         default=0.5, description="Lookups of names per second of one account; slow on purpose."
     )
     lookup_burst: Burst = Field(default=30, description="At once.")
+    blob: int = Field(
+        default=100 * 2**20,
+        ge=0,
+        le=2**40,
+        description="The largest attachment; 0: none. They also need `frame` of 45056 or more.",
+    )
+    blob_account: int = Field(
+        default=2**30, ge=0, le=2**50, description="All attachments that one account has sent."
+    )
+    blob_hours: Many = Field(
+        default=24, description="Hours until an upload goes that no message refers to."
+    )
+    blob_rate: Rate = Field(
+        default=200.0, description="Pieces (32 KiB) per second of one account, up and down."
+    )
+    blob_burst: Burst = Field(default=400, description="At once.")
     login_rate: Rate = Field(
         default=1.0, description="Registrations and logins per second from one IP address."
     )

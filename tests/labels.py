@@ -19,8 +19,8 @@ import msgspec
 
 from client import keystore, unlocking
 from client.tally import Tally
-from crypto_modes import at_rest, franking, policy, reports, verdicts, wire
-from crypto_modes.contract import Evidence, Meta, Sealed, Stored
+from crypto_modes import at_rest, attachments, franking, policy, reports, verdicts, wire
+from crypto_modes.contract import BlobMeta, Evidence, Meta, Sealed, Stored
 from crypto_modes.e2ee import body, devices, header, pq_ratchet, pqxdh, ratchet, session
 from crypto_modes.e2ee.header import First
 from crypto_modes.e2ee.session import Envelope
@@ -181,6 +181,23 @@ def record(key: bytes) -> bytes:
     return at_rest_server(key).admit(AT_REST, sealed, bytes(32)).record
 
 
+BLOB = BlobMeta(
+    id=ID,
+    conversation=META.conversation,
+    sender=ALICE,
+    kind="file",
+    mode="at_rest",
+    epoch=1,
+    size=5,
+    time=TIME,
+)
+
+
+def stored_piece(key: bytes) -> bytes:
+    pieces = at_rest_server(key).pieces(BLOB)
+    return pieces.head + pieces.admit(0, b"piece")
+
+
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine that waits for nothing."""
     try:
@@ -317,6 +334,11 @@ EXAMPLES: dict[str, Example] = {
         record, lambda key, raw: at_rest_server(key).emit(Stored(AT_REST, raw), BOB_PHONE)
     ),
     "at_rest": derived(lambda key: b"".join(at_rest._derive(key, ID, ID))),
+    "attachment": derived(lambda key: attachments.Chunks(key, ID, 15, b"").head),
+    "at_rest/blob": Example(
+        stored_piece,
+        lambda key, raw: at_rest_server(key).pieces(BLOB, raw[:67]).emit(0, raw[67:]),
+    ),
     "wrap": Example(
         lambda key: at_once(keyring(key).wrap(DIGEST, CONTEXT)),
         lambda key, raw: at_once(keyring(key).unwrap(raw, CONTEXT)),

@@ -11,7 +11,17 @@ from __future__ import annotations
 from struct import Struct, error
 
 from crypto_modes import franking, wire
-from crypto_modes.contract import ID_SIZE, Evidence, Meta, Sealed, ServerTools, Stored
+from crypto_modes.attachments import AsSent
+from crypto_modes.contract import (
+    ID_SIZE,
+    BlobMeta,
+    Evidence,
+    Meta,
+    Pieces,
+    Sealed,
+    ServerTools,
+    Stored,
+)
 from crypto_modes.e2ee import body
 from crypto_modes.e2ee.header import FIXED_SIZE
 from crypto_modes.errors import CannotOpen, CannotRead, FrameRefused, LimitExceeded, ReportRefused
@@ -64,6 +74,10 @@ class E2eeServer:
             return body.decode(evidence.message).content
         except CannotOpen:
             raise ReportRefused("the revealed text is not a message") from None
+
+    def pieces(self, meta: BlobMeta, head: bytes = b"") -> Pieces:
+        """Attachments as they come: the sender sealed them under a key that is inside a message."""
+        return AsSent()
 
 
 def pack(copies: tuple[wire.Copy, ...]) -> bytes:

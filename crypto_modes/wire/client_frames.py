@@ -9,6 +9,7 @@ from msgspec import Meta
 from crypto_modes.wire.parts import (
     LINK_BODY_LIMIT,
     LINK_SLOTS,
+    PIECE,
     REPORT_LIMIT,
     REPORT_TAGS,
     Copy,
@@ -234,6 +235,30 @@ class Report(Frame, frozen=True, kw_only=True, tag="report"):
     sealed: Annotated[bytes, Meta(min_length=1, max_length=REPORT_LIMIT)]
 
 
+class SetBlob(Frame, frozen=True, kw_only=True, tag="blob"):
+    """One step of an attachment. Answered with ``blob``, which says how far it is.
+
+    ``begin``: upload ``size`` bytes whose SHA-256 is ``digest``, for the conversation with ``to``;
+    or go on with an upload where ``blob`` says it stands. ``id`` is 16 random bytes of the
+    client's. ``put``: the next piece, 32,768 bytes or the rest; the same again is no harm. Once
+    all is there the answer comes when it is durable. ``keep``: a message refers to it now; what
+    nobody keeps is deleted after a while. ``get``: the piece at ``offset``, for either user.
+    ``drop``: delete it, for its sender. At most eight may be without an answer.
+    """
+
+    ref: Ref
+    id: Id
+    do: Literal["begin", "put", "keep", "get", "drop"]
+    to: MaybeId = b""
+    kind: Kind = "file"
+    mode: Word | None = None
+    epoch: Count = 0
+    size: Count = 0
+    digest: Digest = b""
+    offset: Count = 0
+    data: Annotated[bytes, Meta(max_length=PIECE)] = b""
+
+
 ClientFrame = (
     Register
     | Login
@@ -254,4 +279,5 @@ ClientFrame = (
     | Block
     | GetTeam
     | Report
+    | SetBlob
 )

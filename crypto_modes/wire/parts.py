@@ -17,6 +17,8 @@ REPORT_TAGS = 20
 REPORT_LIMIT = 44 * 1024
 LINK_BODY_LIMIT = 32 * 1024  # fits a frame in JSON too
 LINK_SLOTS = 10
+# A piece of an attachment in one frame; also as base64 in JSON it stays below the frame limit.
+PIECE = 32 * 1024
 
 KINDS = ("text", "image", "video", "voice", "file", "call")
 
@@ -110,13 +112,17 @@ class Opening(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """The limits in force, sent in ``welcome`` so that a client need not find them by failing."""
+    """The limits in force, sent in ``welcome`` so that a client need not find them by failing.
+
+    ``blob`` is the largest attachment in bytes, 0 where the relay takes none.
+    """
 
     frame: int
     content: int
     page: int
     devices: int
     outbox: int
+    blob: int = 0
 
 
 Path = Annotated[tuple[Key, ...], Meta(max_length=64)]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from crypto_modes.wire.parts import (
+    PIECE,
     Bundle,
     Count,
     DeviceList,
@@ -228,6 +229,19 @@ class Reported(Frame, frozen=True, kw_only=True, tag="reported"):
     time: Count
 
 
+class Blob(Frame, frozen=True, kw_only=True, tag="blob"):
+    """How an attachment stands. ``partial``: ``offset`` bytes are here, go on there. ``whole``: all
+    are here, durably. ``kept``: and stay. For a ``get``, ``data`` is the piece at ``offset``.
+    """
+
+    ref: Ref
+    id: Id
+    size: Count
+    offset: Count
+    state: Literal["partial", "whole", "kept", "dropped"]
+    data: Annotated[bytes, Meta(max_length=PIECE)] = b""
+
+
 class Notice(Frame, frozen=True, kw_only=True, tag="notice"):
     """Something the user should be told: ``topic`` for programs, ``text`` for people."""
 
@@ -274,6 +288,7 @@ ServerFrame = (
     | Blocked
     | Team
     | Reported
+    | Blob
     | Notice
     | Error
     | Bye

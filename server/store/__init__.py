@@ -12,7 +12,11 @@ from typing import Literal, Protocol
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.contract import Stored
+from crypto_modes.contract import BlobMeta, Stored
+
+BlobState = Literal["partial", "whole", "kept"]
+# What an attachment counts at least against its sender's quota, which so bounds their number too.
+BLOB_LEAST = 64 * 1024
 
 REMOVED = (
     "this device was removed from its account for good; to use the account here, begin with a new"
@@ -111,6 +115,23 @@ class LogRow(msgspec.Struct, frozen=True):
     account: bytes
     key: bytes
     list: wire.DeviceList
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an attachment, whose bytes are in a file. ``digest`` is what its bytes as
+    they travel must have (32 bytes), ``head`` what its mode put before the first piece, ``touched``
+    when its state changed.
+
+    ``partial`` until all bytes are durable, then ``whole``, and ``kept`` once a message refers to
+    it; what is not kept is deleted after a while.
+    """
+
+    meta: BlobMeta
+    recipient: bytes
+    digest: bytes
+    head: bytes
+    state: BlobState
+    touched: int
 
 
 class Append(Protocol):
@@ -244,6 +265,19 @@ class Store(Protocol):
 
     async def reports(self, after: int, limit: int) -> list[SealedReport]:
         """Up to ``limit`` reports with a higher number, ascending."""
+
+    # attachments
+    async def add_blob(self, blob: Blob, quota: int) -> None:
+        """Durable. Raises ``LimitExceeded`` where its sender would have more than ``quota`` bytes,
+        ``Forbidden`` where its id is taken."""
+
+    async def blob(self, id: bytes) -> Blob | None: ...
+    async def settle_blob(self, id: bytes, state: BlobState, now: int) -> None:
+        """Durable. Nothing where there is none."""
+
+    async def remove_blob(self, id: bytes) -> None: ...
+    async def stale_blobs(self, before: int, limit: int) -> list[Blob]:
+        """Those that nobody keeps and that were touched before, the oldest first."""
 
     # data keys, in a database file of their own with a backup of its own
     async def put_data_key(self, key: WrappedKey) -> None:

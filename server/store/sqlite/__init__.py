@@ -23,6 +23,8 @@ from crypto_modes.errors import BadArgument, StoreUnavailable
 from server.store import (
     Account,
     Append,
+    Blob,
+    BlobState,
     Device,
     Head,
     LogProofs,
@@ -33,6 +35,7 @@ from server.store import (
 )
 from server.store.sqlite import (
     accounts,
+    blobs,
     directory,
     files,
     key_log,
@@ -279,6 +282,23 @@ class SqliteStore:
 
     async def reports(self, after: int, limit: int) -> list[SealedReport]:
         return await self._read(reports.page, after, limit)
+
+    # attachments
+
+    async def add_blob(self, blob: Blob, quota: int) -> None:
+        await self._write(blobs.add, blob, quota)
+
+    async def blob(self, id: bytes) -> Blob | None:
+        return await self._read(blobs.by_id, id)
+
+    async def settle_blob(self, id: bytes, state: BlobState, now: int) -> None:
+        await self._write(blobs.settle, id, state, now)
+
+    async def remove_blob(self, id: bytes) -> None:
+        await self._write(blobs.remove, id)
+
+    async def stale_blobs(self, before: int, limit: int) -> list[Blob]:
+        return await self._read(blobs.stale, before, limit)
 
     # data keys
 
