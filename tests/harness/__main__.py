@@ -1,0 +1,46 @@
+"""``python -m tests.harness NAME``: run one harness; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from tests.harness import chaos, kill, restart
+from tests.harness.report import Result, conclude
+
+Run = Callable[..., Coroutine[Any, Any, Result]]
+
+# The harness, its arguments in the quick and in the full form, and the faults it can be given.
+HARNESSES: dict[str, tuple[Run, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
+    "chaos": (chaos.run, {"rounds": 1}, {"rounds": 25}, chaos.PLANTS),
+    "kill": (kill.run, {"kills": 8}, {"kills": 1000}, kill.PLANTS),
+    "restart": (restart.run, {"restarts": 4}, {"restarts": 200}, restart.PLANTS),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run what the arguments say; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.harness")
+    parser.add_argument("name", choices=HARNESSES)
+    parser.add_argument("--full", action="store_true", help="the long form")
+    parser.add_argument("--plant", default="", help="a fault that must be found")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=None, help="where to write the record")
+    options = parser.parse_args(arguments)
+    run, quick, full, plants = HARNESSES[options.name]
+    if options.plant and options.plant not in plants:
+        parser.error(f"{options.name} has these faults: {', '.join(plants)}")
+    given = full if options.full else quick
+    with tempfile.TemporaryDirectory(prefix="louver-harness-") as place:
+        work = run(Path(place), **given, seed=options.seed, planted=options.plant)
+        result = asyncio.run(work)
+    return conclude(result, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,41 @@
+"""The quick form of every harness, and each with a fault that it must find.
+
+What they promise and their full forms are in docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.__main__ import HARNESSES
+
+# Small enough for every run of the tests; the commands' own quick forms are a few times longer.
+SMALL: dict[str, dict[str, Any]] = {
+    "chaos": {"rounds": 1},
+    "kill": {"kills": 3},
+    "restart": {"restarts": 2},
+}
+
+
+def test_every_harness_runs_here() -> None:
+    assert set(SMALL) == set(HARNESSES)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", SMALL)
+async def test_nothing_is_found(name: str, tmp_path: Path) -> None:
+    result = await HARNESSES[name][0](tmp_path, **SMALL[name])
+    assert result.wrong == dict.fromkeys(result.wrong, 0), result.examples
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("chaos", "forgetful_delivery"), ("kill", "early_ack"), ("restart", "late_marks")],
+)
+async def test_a_planted_fault_is_found(name: str, fault: str, tmp_path: Path) -> None:
+    result = await HARNESSES[name][0](tmp_path, **SMALL[name], planted=fault)
+    assert result.ok, result.line()
