@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from client.messages import (
         ChatState,
         Event,
+        Gone,
         KeyChange,
         KeyRefusal,
         Message,
@@ -39,6 +40,7 @@ __all__ = [
     "Chat",
     "ChatState",
     "Event",
+    "Gone",
     "Jwt",
     "KeyChange",
     "KeyRefusal",

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import cast
 
+from client.compose import Compose
+from client.contents import Contents
 from client.entrance import Dial
 from client.incoming import Incoming
 from client.keys import OwnKeys
@@ -43,10 +45,11 @@ class Chat:
         self._memory = Memory(keystore)
         self._session = Session(dial, self._memory, self)
         self._trust = Trust(self._memory, self._session, modes, self._emit)
-        self._incoming = Incoming(self._memory, self._session, self._trust, self._emit)
-        self._outgoing = Outgoing(
-            self._memory, self._session, self._trust, self._emit, self._incoming.settled
-        )
+        self._contents = Contents(self._memory, self._trust.weaker, self._emit)
+        rooms = self._memory, self._session, self._trust, self._contents, self._emit
+        self._incoming = Incoming(*rooms)
+        self._outgoing = Outgoing(*rooms, self._incoming.settled)
+        self.compose = Compose(self._memory, self._trust, self._contents, self.send)
         self._keys = OwnKeys(self._session, self._trust)
         self.linking = Linking(
             self._memory, self._session, self._trust, self._keys, self._now_linked
@@ -240,6 +243,7 @@ class Chat:
         except KeyRefused as error:
             self.unlinked = error
         self._spawn(partial(self._keys.run, self._report))
+        self._spawn(partial(self._contents.run, self._report))
 
     async def close(self) -> None:
         """Ack what was handed over, and end. Called by ``connect``."""
@@ -258,6 +262,7 @@ class Chat:
         """A connection is open."""
         if not self._began:
             self._began = True
+            self._contents.sweep()
             self._account = welcome.account
             self._memory.keep_name(welcome.account, welcome.name)
             self._trust.begin(welcome.account, welcome.device)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from client import withheld
+from client.contents import Contents
 from client.memory import Memory
 from client.messages import Event, Message, Unreadable
 from client.sequence import Arrival, Sequence
@@ -44,9 +45,15 @@ class Incoming:
     """The messages of all conversations of one chat, oldest first."""
 
     def __init__(
-        self, memory: Memory, session: Session, trust: Trust, emit: Callable[[Event], None]
+        self,
+        memory: Memory,
+        session: Session,
+        trust: Trust,
+        contents: Contents,
+        emit: Callable[[Event], None],
     ) -> None:
         self._memory = memory
+        self._contents = contents
         self._session = session
         self._trust = trust
         self._emit = emit
@@ -128,7 +135,10 @@ class Incoming:
         A page is no more to be believed than what is delivered live: the same checks.
         """
         page = [each for each in deliveries if self._placed(each, conversation)]
-        return [await self._recall(each) for each in page]
+        kept = [await self._recall(each) for each in page]
+        # Looked at only now: what comes later on the page may alter what comes before.
+        found = (self._memory.message_with(conversation, each.id) or each for each in kept)
+        return [shown for each in found if (shown := self._contents.shown(each)) is not None]
 
     def flush(self) -> None:
         """Ack what was handed over; the keys that opened it leave the disk."""
@@ -164,13 +174,12 @@ class Incoming:
     async def _recall(self, delivery: wire.Deliver) -> Message:
         name = await self._name(delivery.sender)
         try:
-            opened = await self._trust.resolve(lambda: self._open(delivery, name, ()))
+            await self._trust.resolve(lambda: self._open(delivery, name, ()))
         except (LocalError, StoreUnavailable):
             raise
         except LouverError:
             self._session.check()
-            opened = None
-        kept = opened or self._memory.message_with(delivery.conversation, delivery.id)
+        kept = self._memory.message_with(delivery.conversation, delivery.id)
         empty = Opened(content=b"", kind=delivery.kind, warnings=("cannot_open",))
         return kept or self._message(delivery, name, empty)
 
@@ -217,9 +226,7 @@ class Incoming:
         notes += self._trust.pins.note_received(delivery)
         opened = self._trust.client(delivery.mode).open(delivery)
         notes += withheld.warnings(self._memory, delivery.conversation, opened)
-        message = self._message(delivery, name, opened, notes)
-        self._memory.keep_message(message)
-        return message
+        return self._contents.take(self._message(delivery, name, opened, notes))
 
     def _message(
         self, delivery: wire.Deliver, name: str, opened: Opened, notes: tuple[str, ...] = ()

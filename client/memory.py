@@ -12,6 +12,8 @@ client_outgoing       conversation || id                            Outbound
 client_messages       conversation || id                            messages.Message
 client_cursors        conversation                                  last seq u64
 ====================  ============================================  =========================
+
+What alters messages and when they are due is in ``contents.py``.
 """
 
 from __future__ import annotations
@@ -150,6 +152,10 @@ class Memory:
         """Keep a message for good; what is kept under its id already stays."""
         if not self.knows(message.conversation, message.id):
             self.store.put(_MESSAGES, message.conversation + message.id, _encode(message))
+
+    def replace_message(self, message: Message) -> None:
+        """Keep a message in the place of what is kept under its id."""
+        self.store.put(_MESSAGES, message.conversation + message.id, _encode(message))
 
     def message_with(self, conversation: bytes, id: bytes) -> Message | None:
         raw = self.store.get(_MESSAGES, conversation + id)

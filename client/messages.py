@@ -11,6 +11,7 @@ from enum import Enum
 import msgspec
 
 from crypto_modes import wire
+from crypto_modes.content import Alteration, Edit, Plain, Reaction, What, parse
 from crypto_modes.contract import Discreet, Evidence
 from crypto_modes.errors import LouverError
 
@@ -42,6 +43,10 @@ class Message(Discreet, frozen=True, kw_only=True):
     before this one), ``reordered`` (the relay delivered it late), ``withheld:N`` (N own messages
     that the sending device should have had before this were not opened there), ``below_floor`` and
     ``wrong_mode``. ``evidence`` is what a report would reveal, where the mode franks.
+
+    ``content`` is as it was sent; ``what`` says what it is. ``edited``, ``deleted`` (by its author)
+    and ``reactions`` (account to emoji) are what became of it since; ``expires`` is when it leaves
+    this device, in ms, or 0.
     """
 
     conversation: bytes
@@ -62,11 +67,33 @@ class Message(Discreet, frozen=True, kw_only=True):
     evidence: Evidence | None = None
     commitment: bytes = b""
     stamp: bytes = b""
+    edited: bool = False
+    deleted: bool = False
+    reactions: dict[bytes, str] = msgspec.field(default_factory=dict)
+    expires: int = 0
+
+    @property
+    def what(self) -> What:
+        """What it says: ``Plain``, ``Attachment``, ``Reaction``, ``Edit``, ``Deletion``, ``Timer``
+        of ``crypto_modes.content``."""
+        return parse(self.content).what
+
+    @property
+    def target(self) -> bytes:
+        """The id of the message that this one alters; empty where it alters none."""
+        what = self.what
+        return what.target if isinstance(what, Alteration) else b""
 
     @property
     def text(self) -> str:
-        """The content as text; what is not UTF-8 is replaced by U+FFFD."""
-        return self.content.decode("utf-8", "replace")
+        """The content as text: of an edit the new one, of a reaction the emoji, else of what is
+        not plain nothing. What is not UTF-8 is replaced by U+FFFD."""
+        match self.what:
+            case Plain(said):
+                return said.decode("utf-8", "replace")
+            case Edit(_, text) | Reaction(_, text):
+                return text
+        return ""
 
     @property
     def opened(self) -> bool:
@@ -131,6 +158,13 @@ class Unreadable(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Gone(msgspec.Struct, frozen=True):
+    """The time of a message is up, and it has left this device: show it no more."""
+
+    conversation: bytes
+    id: bytes
+
+
 class NotSent(msgspec.Struct, frozen=True):
     """A message was refused for good; the same error was raised where it was awaited."""
 
@@ -160,6 +194,7 @@ Event = (
     | Proposal
     | RolledBack
     | Unreadable
+    | Gone
     | NotSent
     | StateChange
 )

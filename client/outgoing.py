@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from client import refusals
+from client.contents import Contents
 from client.lane import Lane, Pending
 from client.memory import Memory, Outbound
 from client.messages import Event, Message, NotSent, Sent
@@ -44,12 +45,14 @@ class Outgoing:
         memory: Memory,
         session: Session,
         trust: Trust,
+        contents: Contents,
         emit: Callable[[Event], None],
         settled: Callable[[bytes, int], None],
     ) -> None:
         self._memory = memory
         self._session = session
         self._trust = trust
+        self._contents = contents
         self._emit = emit
         self._settled = settled
         self._account = self._device = b""
@@ -88,10 +91,11 @@ class Outgoing:
         Raises ``LimitExceeded`` for too much content or too many messages without an answer.
         """
         self._session.check()
-        if len(content) > wire.CONTENT_LIMIT:
-            raise LimitExceeded(f"a message may have at most {wire.CONTENT_LIMIT} bytes")
         if self.unanswered >= WINDOW:
             raise LimitExceeded(f"{WINDOW} messages wait for their answers; await some first")
+        content = self._contents.timed(policy.conversation_id(self._account, peer), content)
+        if len(content) > wire.CONTENT_LIMIT:
+            raise LimitExceeded(f"a message may have at most {wire.CONTENT_LIMIT} bytes")
         draft = self._draft(peer, os.urandom(ID_SIZE), kind, content, reply_to)
         pending = Pending(draft, mode=self._trust.pins.floor(draft.conversation, kind) or "")
         self.unanswered += 1
@@ -261,7 +265,7 @@ class Outgoing:
         )
         with self._memory.store.transaction():
             self._memory.drop_outbound(draft.conversation, draft.id)
-            self._memory.keep_message(message)
+            self._contents.take(message)
             self._settled(draft.conversation, seq)
         self._lane_of.pop(frame.ref).answered(frame.ref)
         self._answered()
