@@ -23,6 +23,7 @@ from client.memory import Memory
 from client.messages import ChatState, Event, Message, Sent, StateChange
 from client.outgoing import Outgoing
 from client.proposals import Proposals
+from client.reporting import Reports
 from client.session import Session
 from client.trust import Trust
 from crypto_modes import policy, wire
@@ -56,6 +57,7 @@ class Chat:
         )
         # Changes of a conversation's mode, beside `propose`.
         self.proposals = Proposals(self._session, self._trust, self._keys, self._emit, self._spawn)
+        self.reports = Reports(self._memory, self._session, self._trust)
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
         self.unlinked: KeyRefused | None = None
         self._began = self._closing = False

@@ -11,6 +11,7 @@ client_names          b"n" || name, b"a" || account                 account, nam
 client_outgoing       conversation || id                            Outbound
 client_messages       conversation || id                            messages.Message
 client_cursors        conversation                                  last seq u64
+client_team           (empty)                                       the moderation team's key
 ====================  ============================================  =========================
 
 What alters messages and when they are due is in ``contents.py``.
@@ -32,6 +33,7 @@ from crypto_modes.errors import BadConfig
 _IDENTITY, _NAMES = "client_identity", "client_names"
 _OUTGOING, _MESSAGES = "client_outgoing", "client_messages"
 _CURSORS = POSITIONS  # the modes read it, too
+_TEAM = "client_team"
 
 _SEQ = Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode
@@ -161,6 +163,11 @@ class Memory:
         raw = self.store.get(_MESSAGES, conversation + id)
         return None if raw is None else _message(raw)
 
+    def messages(self, conversation: bytes) -> list[Message]:
+        """All that is kept of a conversation, by the relay's numbers."""
+        kept = [_message(raw) for _, raw in self.store.scan(_MESSAGES, conversation)]
+        return sorted(kept, key=lambda message: message.seq)
+
     def cursor(self, conversation: bytes) -> int:
         """The highest seq that was handled here; 0 before the first."""
         raw = self.store.get(_CURSORS, conversation)
@@ -168,3 +175,12 @@ class Memory:
 
     def keep_cursor(self, conversation: bytes, seq: int) -> None:
         self.store.put(_CURSORS, conversation, _SEQ.pack(seq))
+
+    # --- the moderation team, pinned at first sight ---
+
+    def team(self) -> bytes:
+        """The key that reports of this user were sealed to; empty before the first."""
+        return self.store.get(_TEAM, b"") or b""
+
+    def keep_team(self, key: bytes) -> None:
+        self.store.put(_TEAM, b"", key)

@@ -21,6 +21,7 @@ from crypto_modes.errors import (
     KeyChanged,
     KeyRefused,
     LouverError,
+    ReportRefused,
 )
 
 OK, UNEXPECTED, USAGE, UNREACHABLE, NOT_VERIFIED, INTERRUPTED = 0, 1, 2, 3, 5, 130
@@ -33,6 +34,7 @@ _EXITS: tuple[tuple[type[LouverError], int], ...] = (
     (KeyRefused, NOT_VERIFIED),
     (BelowFloor, NOT_VERIFIED),
     (CannotOpen, NOT_VERIFIED),
+    (ReportRefused, NOT_VERIFIED),
 )
 _WARNINGS = {
     "below_floor": "WEAKER THAN PROMISED",

@@ -11,7 +11,7 @@ the tag of the AEAD, which two keys can share.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from crypto_modes.contract import ID_SIZE
@@ -21,6 +21,8 @@ from crypto_modes.primitives import HASH_SIZE, KEY_SIZE, equal, hmac
 
 if TYPE_CHECKING:
     from crypto_modes.contract import Evidence, Meta
+
+REPORT_WINDOW = timedelta(days=90)
 
 # enc() with the sizes of both ids known; a test holds it to enc().
 _ID = ID_SIZE.to_bytes(4, "big")
@@ -49,6 +51,20 @@ def month_of(time: int) -> int:
     except (ValueError, OverflowError, OSError):
         raise BadArgument("this time is beyond any calendar") from None
     return moment.year * 100 + moment.month
+
+
+def end_of_window(month: int) -> int:
+    """When reports on messages of ``YYYYMM`` expire, in milliseconds: 90 days after its end.
+
+    The relay destroys its key then. Raises ``BadArgument`` for what is no month.
+    """
+    year, number = divmod(month, 100)
+    try:
+        after = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+        datetime(year, number, 1, tzinfo=UTC)
+    except ValueError:
+        raise BadArgument(f"a month is written YYYYMM, not {month}") from None
+    return int((after + REPORT_WINDOW).timestamp() * 1000)
 
 
 def stamp(key: bytes, meta: Meta, committed: bytes) -> bytes:

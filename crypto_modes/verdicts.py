@@ -22,6 +22,7 @@ from typing import Any, Literal
 import msgspec
 
 from crypto_modes import franking, policy, wire
+from crypto_modes.content import without_reply
 from crypto_modes.contract import Discreet, Meta
 from crypto_modes.e2ee import body
 from crypto_modes.e2ee.session import NAME as E2EE
@@ -139,7 +140,8 @@ def _check_place(reporter: bytes, item: Item) -> None:
 def _open(reporter: bytes, item: Item) -> dict[str, Any]:
     """What the message says and its links. Raises ``ReportRefused``."""
     if not franked(item):
-        return {"content": item.message}
+        content, reply_to = without_reply(item.message)
+        return {"content": content, "reply_to": reply_to}
     if not equal(
         franking.commitment(item.key, item.conversation, item.id, item.message), item.commitment
     ):

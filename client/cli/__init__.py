@@ -7,12 +7,10 @@ in a file of its own beside this one. Every command loads what it needs when it 
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 import typer
 
-from client.cli import chatting, devices, policy
+from client.cli import chatting, devices, policy, report
+from client.cli.options import elsewhere
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,32 +28,15 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.add_typer(chatting.app)
 app.add_typer(devices.app)
 app.add_typer(policy.app, name="policy")
+app.add_typer(report.app, name="report")
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def compare(context: typer.Context) -> None:
     """Run the same traffic through every mode and report; --help says more."""
-    _elsewhere("client.compare.cli", context.args)
-
-
-@app.command(context_settings=_PASS_ON, add_help_option=False)
-def report(context: typer.Context) -> None:
-    """Render the report of an earlier comparison again."""
-    _elsewhere("client.compare.cli", ["report", *context.args])
+    elsewhere("client.compare.cli", context.args)
 
 
 def main() -> None:
     """The entry point of the command ``louver``."""
     app()
-
-
-def _elsewhere(module: str, arguments: list[str]) -> None:
-    """Hand over to a room of its own; its ``run`` returns the exit code."""
-    try:
-        run = importlib.import_module(module).run
-    except ModuleNotFoundError as error:
-        sys.stderr.write(
-            f"louver: a package is missing for this: {error.name}; install louver[try-out]\n"
-        )
-        raise typer.Exit(2) from None
-    raise typer.Exit(run(arguments))

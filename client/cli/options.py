@@ -5,6 +5,7 @@ What may live here: option types, exit codes. What may not: a command, or what o
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -59,3 +60,15 @@ def run(
         raise typer.Exit(wording.exit_code(error)) from None
     except KeyboardInterrupt:
         raise typer.Exit(wording.INTERRUPTED) from None
+
+
+def elsewhere(module: str, arguments: list[str]) -> None:
+    """Hand over to a room of its own; its ``run`` returns the exit code."""
+    try:
+        run = importlib.import_module(module).run
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"louver: a package is missing for this: {error.name}; install louver[try-out]\n"
+        )
+        raise typer.Exit(2) from None
+    raise typer.Exit(run(arguments))

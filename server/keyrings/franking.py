@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from crypto_modes.contract import Need, NeedFrankingKey
 from crypto_modes.errors import BadArgument, ReportRefused
-from crypto_modes.franking import month_of
+from crypto_modes.franking import end_of_window, month_of
 from crypto_modes.primitives import KEY_SIZE
 from server.secrets_file import private_directory, secret_file
 
-REPORT_WINDOW = timedelta(days=90)
 # A message stamped as a month ends may ask for its key a moment later.
 LATE = timedelta(hours=1)
 
@@ -60,7 +59,7 @@ class FrankingKeyFiles:
             BadConfig: the file is damaged or others may read it.
         """
         now, month = self._now(), need.month
-        end = _end_of_window(month)
+        end = end_of_window(month)
         self.expire()
         if now >= end:
             raise _destroyed(month)
@@ -87,23 +86,12 @@ class FrankingKeyFiles:
             month = int(path.stem)
             if month % 100 not in range(1, 13):
                 continue  # not one of ours; it must not keep the others from being destroyed
-            if now >= _end_of_window(month):
+            if now >= end_of_window(month):
                 self._keys.pop(month, None)
                 path.unlink(missing_ok=True)
 
     def _path(self, month: int) -> Path:
         return self._directory / f"{month:06}.key"
-
-
-def _end_of_window(month: int) -> int:
-    """When the key of ``YYYYMM`` is destroyed, in milliseconds. Raises ``BadArgument``."""
-    year, number = divmod(month, 100)
-    try:
-        after = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
-        datetime(year, number, 1, tzinfo=UTC)
-    except ValueError:
-        raise BadArgument(f"a month is written YYYYMM, not {month}") from None
-    return int((after + REPORT_WINDOW).timestamp() * 1000)
 
 
 def _destroyed(month: int) -> ReportRefused:
