@@ -148,6 +148,7 @@ class App:
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
             team=team_key(settings.moderation.key),
         )
+        await self.relay.ending.load(now_ms())
         self.service = Service(self.relay, self.watch)
         self.confirming = Confirming(self.store, server_modes, self._supply, self.franking_keys)
         await self._listen(data)
@@ -313,7 +314,7 @@ class App:
 
     async def _keep_up(self) -> None:
         """Once a minute: successors of ending data keys, the end of old franking keys, of proposals
-        that nobody answered and of uploads that nobody kept.
+        that nobody answered and of uploads that nobody kept, and what the calendar brings.
         """
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
@@ -322,6 +323,7 @@ class App:
                 self.franking_keys.expire()
                 self.relay.roll_back(now_ms())
                 await self.relay.blobs.expire(now_ms())
+                await self.relay.ending.tick(now_ms())
             except (LouverError, OSError) as error:
                 self.watch.fault("upkeep", error)
 

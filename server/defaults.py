@@ -35,6 +35,8 @@ class Defaults:
         # Two changes at once: the one that is recorded last must also be the one that holds.
         self._changing = asyncio.Lock()
         self.epoch = epoch
+        self._wanted = conversations.defaults
+        self._instead: Mapping[str, str] = {}
 
     @property
     def modes(self) -> wire.Modes:
@@ -44,6 +46,8 @@ class Defaults:
     async def change(self, modes: wire.Modes) -> bool:
         """Let new conversations begin in ``modes``, a mode for each kind; whether that is new."""
         async with self._changing:
+            self._wanted = modes
+            modes = {kind: self._instead.get(mode, mode) for kind, mode in modes.items()}
             if modes == self.modes:
                 return False
             self.epoch = await self._store.service_epoch(modes)
@@ -51,6 +55,13 @@ class Defaults:
         said = f"The operator changed the default for new conversations. {self._words(modes)}"
         self._tell(wire.Notice(topic="modes", text=said, modes=modes, epoch=self.epoch))
         return True
+
+    async def replace(self, instead: Mapping[str, str]) -> None:
+        """From now on, let nothing begin in the modes of ``instead`` but in what it maps them to,
+        whatever the settings say.
+        """
+        self._instead = instead
+        await self.change(self._wanted)
 
     async def override(self, mode: str, kinds: wire.Modes) -> bool:
         """As ``change``, with ``mode`` for every kind and ``kinds`` for theirs; what neither
@@ -62,7 +73,7 @@ class Defaults:
             if name not in self._registry:
                 known = ", ".join(self._registry)
                 raise BadArgument(f"no mode {name!r} is installed here; known: {known}")
-        named: wire.Modes = dict.fromkeys(self.modes, mode) if mode else self.modes
+        named: wire.Modes = dict.fromkeys(self._wanted, mode) if mode else self._wanted
         return await self.change(named | kinds)
 
     def _words(self, modes: wire.Modes) -> str:

@@ -132,6 +132,8 @@ class Entrance:
             return  # gone, or revoked, meanwhile
         session.link.greeted()
         session.link.send(self._welcome(session, frame.ref))
+        if (notice := relay.ending.notice()) is not None:
+            session.link.send(notice)
         session.delivery.begin()
 
     async def _deliveries(self, session: Session, frame: wire.Hello) -> Delivery:

@@ -12,6 +12,8 @@ GET     /admin/v1/status       what runs; this and the following need the token
 POST    /admin/v1/reload       read the settings again, like SIGHUP
 POST    /admin/v1/revoke       ``{"account": NAME?, "device": HEX?}``, at least one of them
 POST    /admin/v1/modes        ``{"mode": MODE?, "modes": {KIND: MODE}?}``, at least one of them
+GET     /admin/v1/sunset       the plan to end a mode, and how many conversations are in it
+POST    /admin/v1/sunset       ``{"event": "plan"|"start"|"cancel"}``; with ``plan`` the rest of it
 POST    /admin/v1/confirm      ``{"questions": […]}`` about a report; one answer for each
 ======  =====================  ====================================================
 """
@@ -49,6 +51,7 @@ from server import logs
 from server.confirming import Confirming
 from server.observe import CONTENT_TYPE
 from server.settings_tree import Internal as InternalSettings
+from server.sunset import SunsetStep
 
 BODY_LIMIT = 4096
 QUESTIONS_LIMIT = 32 * 1024  # twenty of them have 12 KiB
@@ -97,6 +100,12 @@ class Serviced(Protocol):
         not named stays, ``mode`` may be empty. Holds until the next reload or restart. What is in
         force then. Raises ``BadArgument`` for a mode that is not installed.
         """
+
+    async def sunset(self) -> Mapping[str, object]:
+        """The plan to end a mode, as it stands."""
+
+    async def plan_sunset(self, asked: SunsetStep) -> Mapping[str, object]:
+        """Make, announce or cancel that plan; as it stands then. Raises ``BadArgument``."""
 
 
 class Revocation(msgspec.Struct, forbid_unknown_fields=True):
@@ -211,10 +220,6 @@ def application(relay: Administered, token: str) -> Starlette:
         name, device = _revocation(await _body(request))
         return JSONResponse({"revoked": await relay.revoke(name, device)})
 
-    async def modes(request: Request) -> Response:
-        asked = _default(await _body(request))
-        return JSONResponse(await relay.service.set_modes(asked.mode or "", asked.modes))
-
     async def confirm(request: Request) -> Response:
         answers = await relay.confirming.answers_to(await _body(request, QUESTIONS_LIMIT))
         return Response(answers, media_type="application/json")
@@ -234,10 +239,30 @@ def application(relay: Administered, token: str) -> Starlette:
             admin("status", "GET", status),
             admin("reload", "POST", reload),
             admin("revoke", "POST", revoke),
-            admin("modes", "POST", modes),
+            *(admin(*each) for each in _service_routes(relay.service)),
             admin("confirm", "POST", confirm),
         ],
         exception_handlers={HTTPException: _refused, LouverError: _failed, Exception: _broken},
+    )
+
+
+def _service_routes(service: Serviced) -> tuple[tuple[str, str, Route_], ...]:
+    """Path, method and route of what concerns all users."""
+
+    async def modes(request: Request) -> Response:
+        asked = _default(await _body(request))
+        return JSONResponse(await service.set_modes(asked.mode or "", asked.modes))
+
+    async def sunset(request: Request) -> Response:
+        return JSONResponse(await service.sunset())
+
+    async def plan_sunset(request: Request) -> Response:
+        return JSONResponse(await service.plan_sunset(_sunset_step(await _body(request))))
+
+    return (
+        ("modes", "POST", modes),
+        ("sunset", "GET", sunset),
+        ("sunset", "POST", plan_sunset),
     )
 
 
@@ -281,6 +306,15 @@ def _default(body: bytes) -> NewDefault:
     if not asked.mode and not asked.modes:
         raise BadArgument("name a mode, or a mode for a kind of content, or both")
     return asked
+
+
+def _sunset_step(body: bytes) -> SunsetStep:
+    try:
+        return msgspec.json.decode(body, type=SunsetStep)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadArgument(
+            f'the body must be {{"event": e}}, with a plan or none: {error}'
+        ) from None
 
 
 # RFC 9457

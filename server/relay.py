@@ -40,6 +40,7 @@ from server.session import Session
 from server.settings_tree import Settings
 from server.store import Store
 from server.store.blob_files import BlobFiles
+from server.sunset import Ending
 from server.watch import Watch
 
 # A page of history stops at this many bytes, so that it fits any outbox.
@@ -85,6 +86,7 @@ class Relay:
             store, self.directory, registry, settings.modes_by_kind()
         )
         self.defaults = Defaults(store, self.conversations, registry, epoch, self.tell_everyone)
+        self.ending = Ending(store, registry, self.defaults, self.tell_everyone, observer)
         self.rates = Rates(settings.limits)
         self.key_log = KeyLog(store, log_key, self.rates)
         self.entrance = Entrance(self, credentials)
@@ -210,6 +212,7 @@ class Relay:
         if frame.modes is None:
             session.link.send(conversation.answer(frame.ref, frame.epoch))
             return
+        self.ending.check_change(conversation.answer(0, 0).modes, frame.modes)
         policy = await self.conversations.propose(conversation, session.account, frame, now_ms())
         session.link.send(_with_ref(policy, frame.ref))
         self.bus.publish(conversation.parties, Signal(policy, session.device))

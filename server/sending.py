@@ -258,6 +258,7 @@ class Outgoing:
         if frame.to and frame.conversation and frame.conversation != conversation.id:
             raise FrameRefused("`to` and `conversation` name two different conversations")
         conversation.check(frame.kind, frame.mode, frame.epoch)
+        self.relay.ending.check_send(frame.mode)
 
 
 def _current_devices(session: Session, frame: wire.Send, own: Entry, peer: Entry) -> bool:

@@ -6,10 +6,12 @@ line. What a default is lives in ``defaults``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crypto_modes import wire
+from server.sunset import SunsetStep
 from server.watch import Watch
 
 if TYPE_CHECKING:
@@ -23,9 +25,30 @@ class Service:
         self._relay = relay
         self._watch = watch
 
+    async def sunset(self) -> Mapping[str, object]:
+        """See ``http.Serviced``."""
+        return await self._relay.ending.status()
+
+    async def plan_sunset(self, asked: SunsetStep) -> Mapping[str, object]:
+        """See ``http.Serviced``."""
+        ending = self._relay.ending
+        match asked.event:
+            case "plan":
+                mode, instead = asked.mode or "", asked.instead or ""
+                await ending.plan(mode, instead, asked.freeze, asked.final)
+            case "start":
+                await ending.start(_now())
+            case "cancel":
+                await ending.cancel()
+        return await ending.status()
+
     async def set_modes(self, mode: str, kinds: wire.Modes) -> Mapping[str, object]:
         """See ``http.Serviced``."""
         defaults = self._relay.defaults
         changed = await defaults.override(mode, kinds)
         self._watch.changed("default set", count=int(changed), epoch=defaults.epoch)
         return {"changed": changed, "epoch": defaults.epoch, "modes": defaults.modes}
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -12,7 +12,7 @@ import pytest
 
 from crypto_modes import wire
 from crypto_modes.errors import Forbidden, KeyRefused
-from server.store import Store
+from server.store import Store, Sunset
 from tests.store_contract import Place
 from tests.store_entries import (
     ALICE,
@@ -284,6 +284,35 @@ async def epochs(store: Store, conversation: bytes = TALK) -> list[int]:
 
 
 class PolicyContract:
+    @pytest.mark.asyncio
+    async def test_one_plan_to_end_a_mode_is_kept(self, place: Place) -> None:
+        store = await place.open()
+        assert await store.sunset() is None
+        plan = Sunset(mode="e2ee", instead="tls", freeze=1, final=2)
+        await store.put_sunset(plan)
+        later = msgspec.structs.replace(plan, phase="frozen")
+        await store.put_sunset(later)
+        assert await store.sunset() == later
+        store = await place.open()
+        assert await store.sunset() == later
+
+    @pytest.mark.asyncio
+    async def test_conversations_are_counted_by_their_newest_epoch_in_force(
+        self, place: Place
+    ) -> None:
+        store = await place.open()
+        modes: wire.Modes = {"text": "e2ee", "call": "tls"}
+        first = policy(1, modes=modes)
+        await store.put_policy(first)
+        assert await store.conversations_in("e2ee") == await store.conversations_in("tls") == 1
+        lower = msgspec.structs.replace(
+            first, epoch=2, modes={"text": "tls", "call": "tls"}, state="prepared"
+        )
+        await store.put_policy(lower)
+        assert await store.conversations_in("e2ee") == 1
+        await store.put_policy(msgspec.structs.replace(lower, state="in_force"))
+        assert await store.conversations_in("e2ee") == 0
+
     @pytest.mark.asyncio
     async def test_the_service_epoch_rises_when_the_default_changes(self, place: Place) -> None:
         store = await place.open()

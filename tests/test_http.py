@@ -16,6 +16,7 @@ from crypto_modes import wire
 from crypto_modes.errors import BadConfig, Forbidden, StoreUnavailable
 from server.http import BODY_LIMIT, Internal
 from server.settings_tree import Internal as InternalSettings
+from server.sunset import SunsetStep
 
 TOKEN = "lva_" + "t" * 43
 DEVICE = bytes(range(16))
@@ -29,6 +30,7 @@ class FakeRelay:
         self.failure: Exception | None = None
         self.revoked: list[tuple[str, bytes]] = []
         self.reloads = 0
+        self.steps: list[str] = []
         self.defaults: list[tuple[str, wire.Modes]] = []
 
     def unready(self) -> str:
@@ -55,6 +57,13 @@ class FakeRelay:
     @property
     def service(self) -> FakeRelay:
         return self
+
+    async def sunset(self) -> Mapping[str, object]:
+        return {"phase": "none"}
+
+    async def plan_sunset(self, asked: SunsetStep) -> Mapping[str, object]:
+        self.steps.append(asked.event)
+        return {"phase": "planned"}
 
     async def set_modes(self, mode: str, kinds: wire.Modes) -> Mapping[str, object]:
         self.defaults.append((mode, kinds))
@@ -142,7 +151,14 @@ WRONG = [
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "status"), ("POST", "reload"), ("POST", "revoke"), ("POST", "modes")],
+    [
+        ("GET", "status"),
+        ("POST", "reload"),
+        ("POST", "revoke"),
+        ("POST", "modes"),
+        ("GET", "sunset"),
+        ("POST", "sunset"),
+    ],
 )
 async def test_administration_needs_the_token(ask: Asked, method: str, path: str) -> None:
     for authorization in WRONG:
@@ -151,7 +167,7 @@ async def test_administration_needs_the_token(ask: Asked, method: str, path: str
         assert answer.headers["www-authenticate"] == "Bearer"
         assert answer.headers["content-type"] == "application/problem+json"
         assert TOKEN not in answer.body.decode()
-    assert ask.relay.revoked == ask.relay.defaults == []
+    assert ask.relay.revoked == ask.relay.defaults == ask.relay.steps == []
     assert ask.relay.reloads == 0
 
 

@@ -243,12 +243,18 @@ class Blob(Frame, frozen=True, kw_only=True, tag="blob"):
 
 
 class Notice(Frame, frozen=True, kw_only=True, tag="notice"):
-    """Something the user should be told: ``topic`` for programs, ``text`` for people."""
+    """Something the user should be told: ``topic`` for programs, ``text`` for people.
+
+    ``modes``: the operator's default changed to these. ``sunset``: a mode ends here, ``dates``
+    say when (``freeze``: nothing new begins in it, ``final``: nothing is sent in it any more);
+    without dates it does not end after all.
+    """
 
     topic: Word
     text: str
     modes: Modes | None = None
     epoch: Count = 0
+    dates: dict[Word, Count] | None = None
 
 
 class Error(Frame, frozen=True, kw_only=True, tag="error"):

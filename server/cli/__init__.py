@@ -38,6 +38,7 @@ certs = typer.Typer(help="Certificates.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(certs, name="certs")
 app.add_typer(service.modes, name="modes")
+app.add_typer(service.sunset, name="sunset")
 app.add_typer(team.moderation, name="moderation")
 app.add_typer(team.reports, name="reports")
 

@@ -1,10 +1,11 @@
-"""``louverd modes``: what the service offers to new conversations.
+"""``louverd modes`` and ``louverd sunset``: what the service offers, and ends.
 
 What may live here: arguments and wording of these commands. What a change does is the relay's.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,6 +13,10 @@ import typer
 from server.cli.options import File, Set, ask
 
 modes = typer.Typer(help="The mode of new conversations.", no_args_is_help=True)
+
+sunset = typer.Typer(help="End a mode for the whole service, by a plan.", no_args_is_help=True)
+
+Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="A day, UTC: 2027-01-31.")]
 
 
 @modes.command("set")
@@ -45,3 +50,44 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and equals and mode):
         raise typer.BadParameter(f"--kind takes KIND=MODE, for example image=tls, not {text!r}")
     return name, mode
+
+
+@sunset.command()
+def plan(
+    mode: Annotated[str, typer.Option(help="What ends.")],
+    instead: Annotated[str, typer.Option(help="What new conversations begin in then.")],
+    freeze: Day,
+    final: Day,
+    file: File = None,
+    set: Set = None,
+) -> None:
+    """Write down that MODE ends: nothing new in it from FREEZE on, read-only from FINAL on.
+
+    Nobody is told before `louverd sunset start`. No conversation is ever moved: its two users
+    agree on another mode, or it can only be read in the end.
+    """
+    dates = {"freeze": _milliseconds(freeze), "final": _milliseconds(final)}
+    body = {"event": "plan", "mode": mode, "instead": instead, **dates}
+    ask(file, set, "POST", "sunset", body)
+
+
+@sunset.command()
+def start(file: File = None, set: Set = None) -> None:
+    """Announce the plan to all users, at least 14 days before its first date."""
+    ask(file, set, "POST", "sunset", {"event": "start"})
+
+
+@sunset.command()
+def status(file: File = None, set: Set = None) -> None:
+    """Print the plan, its phase, and how many conversations are still in its mode."""
+    ask(file, set, "GET", "sunset")
+
+
+@sunset.command()
+def cancel(file: File = None, set: Set = None) -> None:
+    """Let the mode go on, wherever the plan stands; users who were told are told this too."""
+    ask(file, set, "POST", "sunset", {"event": "cancel"})
+
+
+def _milliseconds(day: datetime) -> int:
+    return int(day.replace(tzinfo=UTC).timestamp() * 1000)

@@ -134,6 +134,21 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
     touched: int
 
 
+Phase = Literal["planned", "announced", "frozen", "ended", "cancelled"]
+
+
+class Sunset(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's plan to end ``mode`` for the service. From ``freeze`` on new conversations
+    begin in ``instead``; from ``final`` on those in ``mode`` are read-only.
+    """
+
+    mode: str
+    instead: str
+    freeze: int
+    final: int
+    phase: Phase = "planned"
+
+
 class Append(Protocol):
     """One message on its way to the disk, made by the relay and driven by the store.
 
@@ -251,6 +266,15 @@ class Store(Protocol):
     async def service_epoch(self, modes: Mapping[wire.Kind, str]) -> int:
         """The number of the operator's default: one higher than the last recorded, and recorded,
         each time ``modes`` differs from it; from 1."""
+
+    async def sunset(self) -> Sunset | None:
+        """The plan, if there ever was one."""
+
+    async def put_sunset(self, plan: Sunset) -> None:
+        """Take the place of any plan before. Returns once durable."""
+
+    async def conversations_in(self, mode: str) -> int:
+        """How many conversations have a kind of content in ``mode`` now; reads all policies."""
 
     async def set_block(self, account: bytes, blocked: bytes, on: bool) -> None: ...
     async def blocks(self, account: bytes) -> set[bytes]: ...

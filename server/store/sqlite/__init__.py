@@ -30,6 +30,7 @@ from server.store import (
     LogProofs,
     LogRow,
     SealedReport,
+    Sunset,
     WrappedKey,
     migrate,
 )
@@ -268,6 +269,15 @@ class SqliteStore:
 
     async def service_epoch(self, modes: Mapping[wire.Kind, str]) -> int:
         return await self._write(service.epoch, modes)
+
+    async def sunset(self) -> Sunset | None:
+        return await self._read(service.sunset)
+
+    async def put_sunset(self, plan: Sunset) -> None:
+        await self._write(service.put_sunset, plan)
+
+    async def conversations_in(self, mode: str) -> int:
+        return await self._read(service.conversations_in, mode)
 
     async def set_block(self, account: bytes, blocked: bytes, on: bool) -> None:
         await self._write(accounts.set_block, account, blocked, on)
