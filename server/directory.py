@@ -8,6 +8,7 @@ same from an absent account as from one that blocks him.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -29,11 +30,20 @@ class Entry(msgspec.Struct, frozen=True):
     devices: frozenset[bytes]
 
 
-class Directory:
-    """Lookups and publications over a ``Store``; at most ``CACHE`` accounts in memory."""
+def _nobody(account: bytes, device: bytes) -> None:
+    """Where nobody is connected, as in tools and tests."""
 
-    def __init__(self, store: Store) -> None:
+
+class Directory:
+    """Lookups and publications over a ``Store``; at most ``CACHE`` accounts in memory.
+
+    ``removed(account, device)`` hears of each device that its user took off the list: it has no
+    right to be connected any more.
+    """
+
+    def __init__(self, store: Store, removed: Callable[[bytes, bytes], None] = _nobody) -> None:
         self._store = store
+        self._removed = removed
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
         # Reads under way, by account; `forget` drops them, for what they bring may be old.
         self._reading: dict[bytes, set[object]] = {}
@@ -94,16 +104,12 @@ class Directory:
         bundles = tuple(bundle for bundle in found if bundle is not None)
         return wire.Keys(ref=frame.ref, account=frame.account, bundles=bundles)
 
-    async def publish(
-        self, own: bytes, device: bytes, frame: wire.Publish
-    ) -> tuple[wire.Published, frozenset[bytes]]:
-        """Verify and store what a device publishes of itself and its account; the answer, and the
-        devices that were removed by it, which have no right to be connected any more.
+    async def publish(self, own: bytes, device: bytes, frame: wire.Publish) -> wire.Published:
+        """Verify and store what a device publishes of itself and its account.
 
         Raises ``KeyRefused`` where a signature, a key or a version does not hold.
         """
         entry = await self.entry(own)
-        removed = frozenset[bytes]()
         listed = entry.account.list if frame.list is None else frame.list
         if frame.list is not None:
             await self._check_list(entry, frame, frame.list)
@@ -111,10 +117,10 @@ class Directory:
             # Before the list: peers who hear of a new device must find its keys here.
             await self._publish_prekeys(own, device, listed, frame.prekeys)
         if frame.list is not None and not _is_published(entry, frame):
-            removed = await self._publish_list(entry, frame, frame.list)
+            await self._publish_list(entry, frame, frame.list)
         once, kem = await self._store.count_prekeys(device)
         version = listed.version if listed is not None else 0
-        return wire.Published(ref=frame.ref, version=version, once=once, kem=kem), removed
+        return wire.Published(ref=frame.ref, version=version, once=once, kem=kem)
 
     async def block(self, own: bytes, account: bytes, on: bool) -> None:
         """Block or unblock ``account`` for ``own``."""
@@ -148,19 +154,17 @@ class Directory:
 
     async def _publish_list(
         self, entry: Entry, frame: wire.Publish, listed: wire.DeviceList
-    ) -> frozenset[bytes]:
+    ) -> None:
         account = entry.account
-        removed = frozenset[bytes]()
         # Under a replaced key the other devices are only unlinked: `tls` still works for them.
         if account.key == frame.key:
-            removed = entry.devices - {each.device for each in listed.certificates}
-        # Their tokens go first. After a crash in between, the list still names what is gone, and
-        # who removed it tries again; the other way round nobody would.
-        for device in removed:
-            await self._store.retire_device(device, account.id)
+            # Their tokens go first. After a crash in between, the list still names what is gone,
+            # and who removed it tries again; the other way round nobody would.
+            for device in entry.devices - {each.device for each in listed.certificates}:
+                await self._store.retire_device(device, account.id)
+                self._removed(account.id, device)
         await self._store.put_list(account.id, frame.key, listed)
         self.forget(account.id)
-        return removed
 
     async def _publish_prekeys(
         self,

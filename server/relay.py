@@ -81,7 +81,7 @@ class Relay:
         self.modes = modes
         self.supply = supply
         self.observer = observer
-        self.directory = Directory(store)
+        self.directory = Directory(store, self._device_removed)
         self.conversations = Conversations(
             store, self.directory, registry, settings.modes_by_kind()
         )
@@ -196,11 +196,8 @@ class Relay:
 
     async def publish(self, session: Session, frame: wire.Publish) -> None:
         """Take this device's keys; tell everybody concerned when the device list changed."""
-        published, removed = await self.directory.publish(session.account, session.device, frame)
+        published = await self.directory.publish(session.account, session.device, frame)
         session.link.send(published)
-        for device in removed:
-            self.bus.publish((session.account,), Revoked(session.account, device))
-            self.observer.changed("device removed", account=session.account, device=device)
         if frame.list is not None:
             changed = Signal(public(await self.directory.entry(session.account)), session.device)
             self.bus.publish((session.account, *await self._peers(session.account)), changed)
@@ -304,6 +301,10 @@ class Relay:
             raise Forbidden(
                 f"{feature} is switched off here; the operator's key is features.{feature}"
             )
+
+    def _device_removed(self, account: bytes, device: bytes) -> None:
+        self.bus.publish((account,), Revoked(account, device))
+        self.observer.changed("device removed", account=account, device=device)
 
     async def _peers(self, account: bytes) -> tuple[bytes, ...]:
         return tuple(head.peer for head in await self.store.heads(account))

@@ -40,7 +40,7 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class Handover(msgspec.Struct, frozen=True):
-    """All that is handed over. ``seed`` is the account key's, or empty: see decision 0011."""
+    """All that is handed over. ``seed`` is the account key's, or empty: decision 0014."""
 
     account: bytes
     key: bytes

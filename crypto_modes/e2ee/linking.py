@@ -147,8 +147,10 @@ def read_offer(account: bytes, code: Code, raw: bytes) -> Offer:
         raise KeyRefused("this code belongs to another device than the one offered; do not go on")
     items = _items(_OFFER, body, 8)
     named, device, signing, agreement, created, ephemeral, label, signature = items
-    if named != account or len(device) != ID_SIZE or len(label) > LABEL_LIMIT:
+    if named != account:
         raise KeyRefused("the new device offers itself to another account")
+    if (len(device), len(created)) != (ID_SIZE, 8) or len(label) > LABEL_LIMIT:
+        raise KeyRefused("a field of this offer has a size that it cannot have")
     request = Request(device, signing, agreement, number(created), signature)
     request.check(account)
     primitives.x25519_check(ephemeral)
@@ -182,6 +184,8 @@ def open_answer(
     """
     keys = Keys.derive(secret, account)
     device, public, commitment, sealed = _items(_ANSWER, raw, 4)
+    if len(device) != ID_SIZE:
+        raise KeyRefused("the answer does not say which device it comes from")
     shared = _shared(account, keys, offered, (device, public), ephemeral.agree(public))
     # Before decryption: GCM alone would let one answer open under more than one secret.
     if not equal(commitment, shared.commitment):
