@@ -53,74 +53,76 @@ def codes() -> list[Fields]:
     ]
 
 
-def offers() -> list[Fields]:
-    def offered(**other: Any) -> Fields:
-        """An offer that knows the code, and the code that belongs to it."""
-        given = NEW | other
-        body = linking_oracle.offer_body(given)
-        return packed(body)
+def packed(body: bytes) -> Fields:
+    """An offer with a right MAC, and what belongs to its code."""
+    raw = body + e2ee_oracle.mac(linking_oracle.keys(SECRET, ACCOUNT)[1], body)
+    digest = e2ee_oracle.sha256(body)[:8]
+    return {"account": ACCOUNT, "secret": SECRET, "digest": digest, "raw": raw}
 
-    def packed(body: bytes) -> Fields:
-        raw = body + e2ee_oracle.mac(linking_oracle.keys(SECRET, ACCOUNT)[1], body)
-        digest = e2ee_oracle.sha256(body)[:8]
-        return {"account": ACCOUNT, "secret": SECRET, "digest": digest, "raw": raw}
 
-    def body_of(**other: Any) -> bytes:
-        """``O`` with items put in as they are, in the place of the right ones."""
-        items = linking_oracle.items(linking_oracle.offer_body(NEW))[1:]
-        names = (
-            "account",
-            "device",
-            "signing",
-            "agreement",
-            "created",
-            "ephemeral",
-            "label",
-            "request",
-        )
-        given = dict(zip(names, items, strict=True)) | other
-        return e2ee_oracle.enc("louver/v1/link/offer", *given.values())
+def body_of(**other: Any) -> bytes:
+    """``O`` with items put in as they are, in the place of the right ones."""
+    items = linking_oracle.items(linking_oracle.offer_body(NEW))[1:]
+    names = [
+        "account",
+        "device",
+        "signing",
+        "agreement",
+        "created",
+        "ephemeral",
+        "label",
+        "request",
+    ]
+    given = dict(zip(names, items, strict=True)) | other
+    return e2ee_oracle.enc("louver/v1/link/offer", *given.values())
 
-    good = offered()
-    fingerprint = e2ee_oracle.sha256(e2ee_oracle.verifying(NEW["signing_seed"])).hex()
-    raws = {
-        "one bit of the body": flipped(good["raw"], 8 * 60),
-        "one bit of the MAC": flipped(good["raw"], 8 * len(good["raw"]) - 1),
-        "the MAC is missing": good["raw"][:-32],
-        "nothing": b"",
-        "more than 1,024 bytes": good["raw"] + bytes(1024),
-    }
-    bodies = {
+
+def bodies() -> dict[str, bytes]:
+    """Offers that know the code and must be refused all the same."""
+    signing = e2ee_oracle.verifying(NEW["signing_seed"])
+    agreement = e2ee_oracle.public(NEW["agreement_private"])
+    device = NEW["device"]
+    return {
         "another account": body_of(account=drawn("bob")),
         "a device id of 15 bytes": body_of(device=drawn("laptop", 15)),
-        "a device id that is the hex of a fingerprint": body_of(device=fingerprint.encode()),
-        "a device id that is a key": body_of(device=e2ee_oracle.verifying(NEW["signing_seed"])),
+        "a device id that is the hex of a fingerprint": body_of(
+            device=e2ee_oracle.sha256(signing).hex().encode()
+        ),
+        "a device id that is a key": body_of(device=signing),
         "a byte moves from one field into the next": body_of(
-            device=NEW["device"][:-1],
-            signing=NEW["device"][-1:] + e2ee_oracle.verifying(NEW["signing_seed"]),
+            device=device[:-1], signing=device[-1:] + signing
         ),
         "another time than was signed": body_of(created=TIME + 1),
         "a time of four bytes": body_of(created=b"\0\0\0\1"),
         "another device than was signed": body_of(device=drawn("tablet")),
-        "the keys change places": body_of(
-            signing=e2ee_oracle.public(NEW["agreement_private"]),
-            agreement=e2ee_oracle.verifying(NEW["signing_seed"]),
-        ),
+        "the keys change places": body_of(signing=agreement, agreement=signing),
         "a small-order agreement key": body_of(agreement=SMALL),
         "a small-order ephemeral key": body_of(ephemeral=SMALL),
         "an ephemeral key of 31 bytes": body_of(ephemeral=drawn("short", 31)),
         "a label of 65 bytes": body_of(label="x" * 65),
         "a field too many": linking_oracle.offer_body(NEW) + b"\0\0\0\0",
     }
-    label = e2ee_oracle.enc("louver/v1/link/answer", b"") + bytes(200)
+
+
+def offers() -> list[Fields]:
+    good = packed(linking_oracle.offer_body(NEW))
+    spy = packed(linking_oracle.offer_body(NEW | {"device": drawn("spy")}))
+    raws = {
+        "one bit of the body": flipped(good["raw"], 8 * 60),
+        "one bit of the MAC": flipped(good["raw"], 8 * len(good["raw"]) - 1),
+        "the MAC is missing": good["raw"][:-32],
+        "nothing": b"",
+        "more than 1,024 bytes": good["raw"] + bytes(1024),
+        "a device with the secret, but not the code's digest": spy["raw"],
+    }
     bad = {name: good | {"raw": raw} for name, raw in raws.items()}
-    bad |= {name: packed(body) for name, body in bodies.items()}
+    bad |= {name: packed(body) for name, body in bodies().items()}
     bad |= {
         "another secret": good | {"secret": drawn("another secret")},
         "read for another account": good | {"account": drawn("bob")},
-        "a device with the secret, but not the code's digest": good
-        | {"raw": offered(device=drawn("spy"))["raw"]},
-        "another message of linking": packed(label),
+        "another message of linking": packed(
+            e2ee_oracle.enc("louver/v1/link/answer", b"") + bytes(200)
+        ),
     }
     found = [named("offer: honest", "ok", good)]
     return found + [named(f"offer: {name}", "KeyRefused", each) for name, each in bad.items()]
