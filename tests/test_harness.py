@@ -15,7 +15,9 @@ from tests.harness.__main__ import HARNESSES
 # Small enough for every run of the tests; the commands' own quick forms are a few times longer.
 SMALL: dict[str, dict[str, Any]] = {
     "chaos": {"rounds": 1},
+    "faults": {"rounds": 1},
     "kill": {"kills": 3},
+    "powercut": {"cuts": 150, "messages": 150},
     "restart": {"restarts": 2},
 }
 
@@ -34,7 +36,13 @@ async def test_nothing_is_found(name: str, tmp_path: Path) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [("chaos", "forgetful_delivery"), ("kill", "early_ack"), ("restart", "late_marks")],
+    [
+        ("chaos", "forgetful_delivery"),
+        ("faults", "sync_again"),
+        ("kill", "early_ack"),
+        ("powercut", "synchronous_off"),
+        ("restart", "late_marks"),
+    ],
 )
 async def test_a_planted_fault_is_found(name: str, fault: str, tmp_path: Path) -> None:
     result = await HARNESSES[name][0](tmp_path, **SMALL[name], planted=fault)

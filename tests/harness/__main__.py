@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tests.harness import chaos, kill, restart
+from tests.harness import chaos, faults, kill, powercut, restart
 from tests.harness.report import Result, conclude
 
 Run = Callable[..., Coroutine[Any, Any, Result]]
@@ -18,7 +18,14 @@ Run = Callable[..., Coroutine[Any, Any, Result]]
 # The harness, its arguments in the quick and in the full form, and the faults it can be given.
 HARNESSES: dict[str, tuple[Run, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     "chaos": (chaos.run, {"rounds": 1}, {"rounds": 25}, chaos.PLANTS),
+    "faults": (faults.run, {"rounds": 2}, {"rounds": 100}, faults.PLANTS),
     "kill": (kill.run, {"kills": 8}, {"kills": 1000}, kill.PLANTS),
+    "powercut": (
+        powercut.run,
+        {"cuts": 400, "messages": 400},
+        {"cuts": 10_000, "messages": 2_000},
+        powercut.PLANTS,
+    ),
     "restart": (restart.run, {"restarts": 4}, {"restarts": 200}, restart.PLANTS),
 }
 
