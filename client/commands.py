@@ -97,14 +97,25 @@ async def enrol(
         terms.say("Write to somebody: louver chat --to NAME")
 
 
-async def send(terms: Terms, to: str, text: str) -> None:
-    """Send one message; ``-`` takes it from standard input."""
+async def send(terms: Terms, to: str, text: str, reply_to: str = "", timer: str = "off") -> None:
+    """Send one message; ``-`` takes it from standard input. ``reply_to`` is an id in hexadecimal,
+    ``timer`` as in ``wording.seconds_of``."""
     if text == "-":
         text = sys.stdin.read(wire.CONTENT_LIMIT + 1)
     if not text:
         raise BadArgument("there is nothing to send")
+    seconds = wording.seconds_of(timer)
+    try:
+        target = bytes.fromhex(reply_to)
+    except ValueError:
+        raise BadArgument("the id of a message has 32 hexadecimal digits") from None
     async with opened(terms) as chat:
-        sent = await chat.send(to, text)
+        if target:
+            sent = await chat.compose.reply(to, target, text, seconds=seconds)
+        elif seconds:
+            sent = await chat.compose.disappearing(to, text, seconds)
+        else:
+            sent = await chat.send(to, text)
         if terms.json:
             terms.say(wording.as_json(wording.sent_fields(sent)))
 
@@ -112,9 +123,12 @@ async def send(terms: Terms, to: str, text: str) -> None:
 async def history(terms: Terms, peer: str, limit: int, before: int) -> None:
     """Show the newest messages with somebody."""
     async with opened(terms) as chat:
-        for message in await chat.history(peer, limit=limit, before=before):
+        page = await chat.history(peer, limit=limit, before=before)
+        numbers = {each.id: f"#{each.seq}" for each in page}
+        for message in page:
             fields = wording.message_fields(message)
-            terms.say(wording.as_json(fields) if terms.json else wording.line(message))
+            line = wording.line(message, number=lambda each: numbers.get(each, wording.UNNUMBERED))
+            terms.say(wording.as_json(fields) if terms.json else line)
 
 
 async def block(terms: Terms, peer: str, *, on: bool) -> None:

@@ -127,8 +127,10 @@ class Contents:
                 report(error)
                 due = None
             wait = ROUND_SECONDS if due is None else max(0.0, (due - self._now()) / 1000)
+            # Not `wait_for`: it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sooner.wait(), min(wait, ROUND_SECONDS))
+                async with asyncio.timeout(min(wait, ROUND_SECONDS)):
+                    await self._sooner.wait()
 
     def sweep(self) -> int | None:
         """Delete what is due, also from the disk; when the next is, in ms."""

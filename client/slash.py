@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from client import device_wording, wording
 from client.messages import Proposal
 from crypto_modes.e2ee.linker import Joining
-from crypto_modes.errors import KeyChanged
+from crypto_modes.errors import BadArgument, KeyChanged
 
 if TYPE_CHECKING:
     from client.terminal import Talk
@@ -60,6 +60,60 @@ async def _accept(talk: Talk, _: str) -> None:
 async def _history(talk: Talk, _: str) -> None:
     for message in await talk.chat.history(talk.peer, limit=20):
         talk.show_message(message)
+
+
+def _target(talk: Talk, rest: str) -> tuple[bytes, str]:
+    """The id of the message that ``rest`` begins with the number of (``-``: the user's own last
+    one), and what follows. Raises ``BadArgument``.
+    """
+    number, _, rest = rest.partition(" ")
+    if number != "-":
+        return talk.message(number.removeprefix("#")).id, rest.strip()
+    if not talk.last:
+        raise BadArgument("you have sent nothing yet")
+    return talk.last, rest.strip()
+
+
+async def _reply(talk: Talk, rest: str) -> None:
+    target, text = _target(talk, rest)
+    if not text:
+        raise BadArgument("write it like this: /reply 7 your answer")
+    talk.say(talk.chat.compose.reply(talk.peer, target, text))
+
+
+async def _react(talk: Talk, rest: str) -> None:
+    target, emoji = _target(talk, rest)
+    talk.later(talk.chat.compose.react(talk.peer, target, emoji))
+
+
+async def _edit(talk: Talk, rest: str) -> None:
+    target, text = _target(talk, rest)
+    if not text:
+        raise BadArgument("write it like this: /edit 7 the new text (/delete 7 takes it back)")
+    talk.later(talk.chat.compose.edit(talk.peer, target, text))
+
+
+async def _delete(talk: Talk, rest: str) -> None:
+    target, _ = _target(talk, rest)
+    await talk.chat.compose.delete(talk.peer, target)
+    talk.screen.show(
+        f"Deleted here, and by {talk.name}'s program if it obeys. A copy may have been kept, and"
+        " the relay keeps its own."
+    )
+
+
+async def _timer(talk: Talk, rest: str) -> None:
+    compose = talk.chat.compose
+    if rest:
+        await compose.timer(talk.peer, wording.seconds_of(rest))
+    seconds = await compose.timer_of(talk.peer)
+    if not seconds:
+        talk.screen.show("Messages stay.")
+        return
+    talk.screen.show(
+        f"What you both send disappears from your devices {wording.duration(seconds)} after it was"
+        " shown. Either of you may keep a copy all the same, and the relay keeps its own."
+    )
 
 
 async def _block(talk: Talk, _: str) -> None:
@@ -128,6 +182,11 @@ COMMANDS = {
             _accept,
         ),
         Command("/history", "", "the last twenty messages", _history),
+        Command("/reply", "N TEXT", "answer message #N; - is your own last one", _reply),
+        Command("/react", "N [EMOJI]", "put an emoji at it; none takes it back", _react),
+        Command("/edit", "N TEXT", "put another text there, within a day", _edit),
+        Command("/delete", "N", "take your message back, within a day", _delete),
+        Command("/timer", "[1h|off]", "let messages disappear after they were shown", _timer),
         Command("/block", "", "block the other", _block),
         Command("/devices", "", "the devices of your account", _devices),
         Command("/link", "[CODE]", "link this device, or another one by its code", _link),

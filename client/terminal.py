@@ -9,7 +9,7 @@ and what to do; never more than is needed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from client import mode_words, slash, wording
@@ -24,6 +24,7 @@ from client.messages import (
     OwnKeyRefusal,
     Proposal,
     RolledBack,
+    Sent,
     StateChange,
     Unreadable,
 )
@@ -47,6 +48,7 @@ class Talk:
         self.peer = peer
         self.screen = screen
         self.compared = ""  # the safety number that was shown last
+        self.last = b""  # the id of the user's own last message
         self.candidate: Candidate | None = None  # the device whose code was shown last
         self._modes: wire.Modes = {}  # as they were said last
         self._shown: dict[int, Message] = {}
@@ -85,7 +87,7 @@ class Talk:
                 await self._command(text)
             elif text:
                 # Without waiting: while the relay is away, lines are kept and go out later.
-                self.later(self.chat.send(self.peer, line), "not sent: ")
+                self.say(self.chat.send(self.peer, line))
 
     async def _command(self, text: str) -> None:
         word, _, argument = text.partition(" ")
@@ -99,6 +101,13 @@ class Talk:
             self.screen.show(f"! {wording.plain(str(error))}")
 
     # --- what commands use ---
+
+    def say(self, sending: Awaitable[Sent]) -> None:
+        """Send without waiting; what fails is shown, what goes out is the user's last message."""
+        self.later(self._say(sending), "not sent: ")
+
+    async def _say(self, sending: Awaitable[Sent]) -> None:
+        self.last = (await sending).id
 
     def later(self, work: Coroutine[Any, Any, object], failed: str = "") -> None:
         """Do something without keeping the user from typing; what goes wrong is shown."""
@@ -133,7 +142,14 @@ class Talk:
             self._shown[message.seq] = message
             if len(self._shown) > NUMBERED:
                 del self._shown[next(iter(self._shown))]
-        self.screen.show(wording.line(message, other=other))
+        self.screen.show(wording.line(message, other=other, number=self._number))
+
+    def _number(self, message_id: bytes) -> str:
+        """How a message is called on this screen."""
+        if message_id == self.last:
+            return "your last message"
+        shown = (f"#{seq}" for seq, each in self._shown.items() if each.id == message_id)
+        return next(shown, wording.UNNUMBERED)
 
     def message(self, number: str) -> Message:
         """The message that was shown with ``number``. Raises ``BadArgument``."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from client.messages import Message, Sent
+from crypto_modes.content import MARK, Attachment, Deletion, Edit, Plain, Reaction, Timer
 from crypto_modes.errors import (
     BadArgument,
     BadConfig,
@@ -36,6 +37,10 @@ _EXITS: tuple[tuple[type[LouverError], int], ...] = (
     (CannotOpen, NOT_VERIFIED),
     (ReportRefused, NOT_VERIFIED),
 )
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+# The id of a message -> how it is called on the screen.
+Number = Callable[[bytes], str]
+UNNUMBERED = "an earlier message"
 _WARNINGS = {
     "below_floor": "WEAKER THAN PROMISED",
     "cannot_open": "cannot be opened on this device",
@@ -71,17 +76,76 @@ def warning(name: str) -> str:
     return _WARNINGS.get(name, plain(name))
 
 
-def line(message: Message, *, other: bool = False) -> str:
+def line(message: Message, *, other: bool = False, number: Number = lambda _: UNNUMBERED) -> str:
     """One message as one line; ``other``: it is not of the conversation on the screen.
 
-    ``#7`` is its seq, by which commands name it.
+    ``#7`` is its seq, by which commands name it; ``number`` gives that of another message.
     """
-    clock = time.strftime("%H:%M", time.localtime(message.time / 1000))
     name = "me" if message.own else message.sender_name or message.sender.hex()[:8]
     place = " (another conversation)" if other else f" #{message.seq}"
-    body = plain(message.text) if message.kind == "text" else f"[{message.kind}]"
     notes = "".join(f"  [! {warning(each)}]" for each in message.warnings)
-    return f"{clock} {plain(name)}{place}: {body}{notes}"
+    return f"{clock(message.time)} {plain(name)}{place}: {body(message, number)}{notes}"
+
+
+def body(message: Message, number: Number = lambda _: UNNUMBERED) -> str:
+    """What a message says, and what became of it."""
+    if message.deleted:
+        return "[deleted]"
+    said = _said(message, number)
+    if message.reply_to:
+        said = f"[answers {number(message.reply_to)}] {said}"
+    notes = ["edited"] if message.edited else []
+    if message.expires:
+        notes.append(f"disappears at {clock(message.expires)}")
+    if message.reactions:
+        notes.append(" ".join(plain(each) for each in message.reactions.values()))
+    return said + "".join(f"  [{each}]" for each in notes)
+
+
+def _said(message: Message, number: Number) -> str:
+    match message.what:
+        case Attachment(name=name, size=size):
+            return f"[{message.kind}: {plain(name)}, {size} bytes]"
+        case Reaction(target, emoji):
+            return f"[{plain(emoji) or 'no more reaction'} to {number(target)}]"
+        case Edit(target, text):
+            return f"[now reads, {number(target)}] {plain(text)}"
+        case Deletion(target):
+            return f"[deleted {number(target)}]"
+        case Timer(0):
+            return "[from now on messages stay]"
+        case Timer(seconds):
+            return f"[from now on messages disappear {duration(seconds)} after they are shown]"
+        case Plain(content) if content[:1] == MARK and message.kind == "text":
+            return "[something that this version does not know]"
+    return plain(message.text) if message.kind == "text" else f"[{message.kind}]"
+
+
+def clock(time_ms: int) -> str:
+    """The time of day here; the date with it where it is another day."""
+    then = time.localtime(time_ms / 1000)
+    today = time.strftime("%F") == time.strftime("%F", then)
+    return time.strftime("%H:%M" if today else "%F %H:%M", then)
+
+
+def duration(seconds: int) -> str:
+    """A timer in the largest unit that divides it: ``90 s``, ``1 h``, ``7 d``."""
+    sizes = ((_UNITS[unit], unit) for unit in "dhm")
+    size, unit = next(((size, unit) for size, unit in sizes if seconds % size == 0), (1, "s"))
+    return f"{seconds // size} {'min' if unit == 'm' else unit}"
+
+
+def seconds_of(text: str) -> int:
+    """The seconds of a timer as it is typed: ``30s``, ``5m``, ``1h``, ``7d``, ``off``.
+
+    Raises ``BadArgument``.
+    """
+    if text == "off":
+        return 0
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or len(number) > 9:
+        raise BadArgument("a timer is like 30s, 5m, 1h, 7d, or off")
+    return int(number) * _UNITS[unit]
 
 
 def safety(number: str) -> str:
@@ -122,6 +186,13 @@ def message_fields(message: Message) -> dict[str, object]:
         "own": message.own,
         "kind": message.kind,
         "mode": message.mode,
+        "says": type(message.what).__name__.lower(),
         "text": message.text,
+        "reply_to": message.reply_to,
+        "target": message.target,
+        "edited": message.edited,
+        "deleted": message.deleted,
+        "expires": message.expires,
+        "reactions": {who.hex(): emoji for who, emoji in message.reactions.items()},
         "warnings": list(message.warnings),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,20 @@ from client import refusals
 from client.backoff import Backoff
 from client.connection import check_url
 from client.credentials import Jwt, Password
+from client.messages import Message
 from client.sequence import Arrival, Sequence
-from client.wording import plain
+from client.wording import body, duration, message_fields, plain, seconds_of
 from crypto_modes import errors, wire
+from crypto_modes.content import (
+    Attachment,
+    Deletion,
+    Edit,
+    Plain,
+    Reaction,
+    Timer,
+    What,
+    encode,
+)
 
 
 def test_a_new_device_misses_nothing_before_its_first_message() -> None:
@@ -131,3 +143,69 @@ def test_credentials_do_not_print_themselves() -> None:
 def test_a_message_cannot_steer_the_terminal() -> None:
     assert plain("a\x1b[2Jb\r\n\u202ec\u2028d") == "a\ufffd[2Jb\ufffd\ufffd\ufffdc\ufffdd"
     assert plain("größe 漢字 👍") == "größe 漢字 👍"
+
+
+def message_of(what: What, **fields: Any) -> Message:
+    given: dict[str, Any] = {"kind": "text", "mode": "tls", "content": encode(what)}
+    ids = dict.fromkeys(("conversation", "id", "sender", "device", "recipient"), b"i" * 16)
+    return Message(**(ids | {"seq": 7, "epoch": 1, "time": 0} | given | fields))
+
+
+TARGET = b"t" * 16
+FILE = Attachment(
+    blob=TARGET,
+    name="a\x1b[2J.png",
+    media_type="image/png",
+    size=9,
+    ciphertext=bytes(32),
+    plaintext=bytes(32),
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (message_of(Plain(b"hi")), "hi"),
+        (message_of(Plain(b"hi"), reply_to=TARGET), "[answers #3] hi"),
+        (message_of(Plain(b"hi"), edited=True, reactions={TARGET: "x"}), "hi  [edited]  [x]"),
+        (message_of(Plain(b""), deleted=True), "[deleted]"),
+        (message_of(Plain(b"\xff\xd8"), kind="image"), "[image]"),
+        (message_of(Plain(b"\xff\0")), "[something that this version does not know]"),
+        (message_of(FILE, kind="image"), "[image: a\ufffd[2J.png, 9 bytes]"),
+        (message_of(Reaction(TARGET, "\x1b")), "[\ufffd to #3]"),
+        (message_of(Reaction(TARGET, "")), "[no more reaction to #3]"),
+        (message_of(Edit(TARGET, "new\n")), "[now reads, #3] new\ufffd"),
+        (message_of(Deletion(TARGET)), "[deleted #3]"),
+        (message_of(Timer(0)), "[from now on messages stay]"),
+        (message_of(Timer(3600)), "[from now on messages disappear 1 h after they are shown]"),
+    ],
+)
+def test_every_content_has_its_words(message: Message, shown: str) -> None:
+    assert body(message, {TARGET: "#3"}.__getitem__) == shown
+
+
+def test_when_a_message_disappears_is_said() -> None:
+    assert "[disappears at " in body(message_of(Plain(b"hi"), expires=1))
+
+
+def test_programs_are_told_what_a_message_is() -> None:
+    fields = message_fields(message_of(Edit(TARGET, "new"), reactions={TARGET: "x"}))
+    told = [fields[name] for name in ("says", "text", "target", "edited", "reactions")]
+    assert told == ["edit", "new", TARGET, False, {TARGET.hex(): "x"}]
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds", "shown"),
+    [("30s", 30, "30 s"), ("90s", 90, "90 s"), ("5m", 300, "5 min"), ("1h", 3600, "1 h"),
+     ("7d", 604_800, "7 d"), ("24h", 86_400, "1 d")],
+)  # fmt: skip
+def test_timers_are_typed_and_shown(typed: str, seconds: int, shown: str) -> None:
+    assert seconds_of(typed) == seconds
+    assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize("typed", ["", "1", "h", "1w", "-1h", "1.5h", "١h", "1 h", "9999999999s"])
+def test_what_is_no_timer_is_refused(typed: str) -> None:
+    with pytest.raises(errors.BadArgument, match="30s"):
+        seconds_of(typed)
+    assert seconds_of("off") == 0

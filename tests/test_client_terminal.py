@@ -16,7 +16,7 @@ import pytest
 from client import Chat, Keystore, Password, connect
 from client.slash import HELP
 from client.terminal import talk
-from client.wording import safety
+from client.wording import body, safety
 from tests.conftest import StartRelay
 from tests.fake_relay import FakeRelay, fake_relay
 
@@ -83,6 +83,57 @@ async def test_warnings_strangers_and_refusals_are_said() -> None:
             screen.typed.put_nowait("/quit")
             await asyncio.wait_for(talking, 10)
     assert relay.sends == []
+
+
+@pytest.mark.asyncio
+async def test_answers_reactions_edits_deletions_and_timers_are_typed(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay(mode="e2ee")
+
+    def come(name: str) -> AbstractAsyncContextManager[Chat]:
+        credentials = Password("a long password", register=True)
+        return connect(relay.url, name=name, keystore=Keystore.in_memory(), credentials=credentials)
+
+    async def heard(chat: Chat, shown: str) -> None:
+        assert body(await asyncio.wait_for(anext(chat), 10)) == shown
+
+    async with come("alice") as alice, come("bob") as bob:
+        screen = Lines()
+        talking = asyncio.create_task(talk(alice, "bob", screen))
+        await screen.see("/help for commands")
+        for typed, complaint in (
+            ("/reply 7 what?", "no message #7 was shown"),
+            ("/edit - nothing", "you have sent nothing yet"),
+            ("/timer soon", "a timer is like"),
+        ):
+            screen.typed.put_nowait(typed)
+            await screen.see(complaint)
+        await bob.send("alice", "lunch?")
+        await screen.see("#1: lunch?")
+        screen.typed.put_nowait("/reply 1")
+        await screen.see("write it like this: /reply")
+        screen.typed.put_nowait("/edit #1 yours")
+        await screen.see("only who wrote a message")
+        screen.typed.put_nowait("/reply #1 yse")
+        await heard(bob, "[answers an earlier message] yse")
+        screen.typed.put_nowait("/edit - yes")
+        await heard(bob, "[now reads, an earlier message] yes")
+        screen.typed.put_nowait("/react 1 👍")
+        await heard(bob, "[👍 to an earlier message]")
+        screen.typed.put_nowait("/delete -")
+        await screen.see("the relay keeps its own")
+        await heard(bob, "[deleted an earlier message]")
+        screen.typed.put_nowait("/timer 1h")
+        await screen.see("disappears from your devices 1 h after")
+        await heard(bob, "[from now on messages disappear 1 h after they are shown]")
+        screen.typed.put_nowait("/timer off")
+        await screen.see("Messages stay.")
+        mine = (await bob.history("alice"))[0]
+        await bob.compose.react("alice", mine.id, "☂")
+        await screen.see("[☂ to #1]")
+        screen.typed.put_nowait("/quit")
+        await asyncio.wait_for(talking, 10)
 
 
 @pytest.mark.asyncio

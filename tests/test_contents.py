@@ -378,3 +378,17 @@ def test_an_older_timer_does_not_win_over_a_newer_one() -> None:
     room.take(new)
     room.take(old)
     assert room.contents.timer(PLACE) == 60
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_chat_that_closes_right_after_a_message_is_not_kept_waiting(steps: int) -> None:
+    room = Room()
+    running = asyncio.create_task(room.contents.run(pytest.fail))
+    await asyncio.sleep(0)
+    room.say(seconds=300)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    running.cancel()
+    _, waiting = await asyncio.wait((running,), timeout=1)
+    assert not waiting

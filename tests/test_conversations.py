@@ -8,6 +8,7 @@ function by the table ``STEPS``; a line that fits none fails the test.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -16,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from client import Chat, Keystore, Message, Password, connect
+from client import Chat, Keystore, Message, Password, connect, wording
 from crypto_modes import errors
+from crypto_modes.content import Deletion, Edit, encode
 from server.app import installed_modes
 from server.reveal import Revealed, archive
 from tests.conftest import Running, StartRelay
@@ -36,6 +38,7 @@ class Actor:
         self._path = keystore
         self._stack = AsyncExitStack()
         self.chat: Chat
+        self.ids: dict[str, bytes] = {}  # text -> the id of the newest message that said it
 
     async def enter(self, url: str) -> None:
         self.chat = await self._stack.enter_async_context(
@@ -55,6 +58,7 @@ class Actor:
         async with asyncio.timeout(PATIENCE):
             async for message in self.chat:
                 if not message.own:
+                    self.ids[message.text] = message.id
                     return message
         raise AssertionError(f"{self.name}'s chat has ended")
 
@@ -81,7 +85,8 @@ class Stage:
 
     async def says(self, name: str, text: str, to: str) -> None:
         async with asyncio.timeout(PATIENCE):
-            await self.actors[name].chat.send(to, text)
+            actor = self.actors[name]
+            actor.ids[text] = (await actor.chat.send(to, text)).id
 
     async def begins(self, name: str, text: str, to: str) -> None:
         self.begun.append(asyncio.create_task(self.says(name, text, to)))
@@ -98,6 +103,50 @@ class Stage:
         message = await self.actors[name].hear()
         shown = (message.text, message.sender_name, message.warnings)
         assert shown == (text, sender, (f"gap:{missing}",))
+
+    async def replies(self, name: str, text: str, to: str, said: str) -> None:
+        actor = self.actors[name]
+        actor.ids[text] = (await actor.chat.compose.reply(to, actor.ids[said], text)).id
+
+    async def hears_answer(self, name: str, text: str, sender: str, said: str) -> None:
+        actor = self.actors[name]
+        message = await actor.hear()
+        found = (message.text, message.sender_name, message.reply_to)
+        assert found == (text, sender, actor.ids[said])
+
+    async def reacts(self, name: str, emoji: str, to: str, said: str) -> None:
+        actor = self.actors[name]
+        await actor.chat.compose.react(to, actor.ids[said], emoji)
+
+    async def edits(self, name: str, said: str, text: str, to: str) -> None:
+        actor = self.actors[name]
+        await actor.chat.compose.edit(to, actor.ids[said], text)
+
+    async def deletes(self, name: str, said: str, to: str) -> None:
+        actor = self.actors[name]
+        await actor.chat.compose.delete(to, actor.ids[said])
+
+    async def forges(self, name: str, said: str, text: str, to: str) -> None:
+        """What ``compose`` would refuse, as another program may send it."""
+        actor = self.actors[name]
+        await actor.chat.send(to, encode(Edit(actor.ids[said], text)))
+        await actor.chat.send(to, encode(Deletion(actor.ids[said])))
+
+    async def lets_disappear(self, name: str, text: str, to: str) -> None:
+        await self.actors[name].chat.compose.disappearing(to, text, 1)
+
+    async def sees(self, name: str, shown: str, sender: str) -> None:
+        message = await self.actors[name].hear()
+        assert (wording.body(message), message.sender_name) == (shown, sender)
+
+    async def keeps(self, name: str, peer: str, shown: str) -> None:
+        """Until it is so: what disappears takes its time."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                history = await self.actors[name].chat.history(peer)
+                if [wording.body(each) for each in history] == json.loads(f"[{shown}]"):
+                    return
+                await asyncio.sleep(0.1)
 
     async def silence(self) -> None:
         await asyncio.gather(*self.begun)
@@ -161,6 +210,15 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
     r'(\w+) cannot say "(.*)" to (\w+) because (\w+)': Stage.cannot,
     r'(\w+) hears "(.*)" from (\w+)': Stage.hears,
     r'(\w+) hears "(.*)" from (\w+) after a gap of (\d+)': Stage.hears_after_gap,
+    r'(\w+) answers "(.*)" to (\w+), who said "(.*)"': Stage.replies,
+    r'(\w+) hears "(.*)" from (\w+) as an answer to "(.*)"': Stage.hears_answer,
+    r'(\w+) reacts with (\S+) to (\w+) at "(.*)"': Stage.reacts,
+    r'(\w+) edits "(.*)" into "(.*)" for (\w+)': Stage.edits,
+    r'(\w+) deletes "(.*)" for (\w+)': Stage.deletes,
+    r'(\w+) forges "(.*)" into "(.*)" for (\w+)': Stage.forges,
+    r'(\w+) lets "(.*)" to (\w+) disappear': Stage.lets_disappear,
+    r"(\w+) sees (\[.*\].*) from (\w+)": Stage.sees,
+    r"(\w+) keeps with (\w+): (.*)": Stage.keeps,
     r"nobody hears anything else": Stage.silence,
     r"(\w+) blocks (\w+)": Stage.blocks,
     r"(\w+) unblocks (\w+)": Stage.unblocks,

@@ -75,6 +75,30 @@ async def hear(process: Process, wanted: str) -> list[str]:
                 return lines
 
 
+@pytest.mark.asyncio
+async def test_a_script_answers_and_lets_disappear(start_relay: StartRelay, tmp_path: Path) -> None:
+    relay = await start_relay(mode="e2ee", tls=True)
+    alice, bob = tmp_path / "alice", tmp_path / "bob"
+    await register(relay, "alice", alice)
+    await register(relay, "bob", bob)
+    code, out, _ = await louver("send", "--to", "bob", "lunch?", "--home", alice, "--json")
+    first = json.loads(out)
+    await louver("history", "--with", "alice", "--home", bob)
+    to = ("send", "--to", "alice", "--home", bob)
+    code, _, err = await louver(*to, "yes", "--reply-to", first["id"], "--disappear", "1h")
+    assert (code, err) == (0, "")
+    code, out, _ = await louver("history", "--with", "bob", "--home", alice, "--json")
+    answer = json.loads(out.splitlines()[-1])
+    assert (answer["text"], answer["says"], answer["reply_to"]) == ("yes", "plain", first["id"])
+    assert answer["expires"] > answer["time"]
+    code, out, _ = await louver("history", "--with", "bob", "--home", alice)
+    assert "[answers #1] yes  [disappears at " in out
+    for wrong, why in (("--reply-to", "hexadecimal"), ("--disappear", "a timer is like")):
+        code, _, err = await louver(*to, "yes", wrong, "soon")
+        assert code == 2
+        assert why in err
+
+
 @pytest.mark.parametrize("mode", ["tls", "at_rest", "e2ee"])
 @pytest.mark.asyncio
 async def test_two_terminals_talk_and_outlive_a_restart(

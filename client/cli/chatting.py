@@ -81,14 +81,16 @@ def chat(
 def send(
     to: options.To,
     text: Annotated[str, typer.Argument(help="The message; - takes it from standard input.")],
+    reply_to: Annotated[str, typer.Option(metavar="ID", help="The message that it answers.")] = "",
+    disappear: Annotated[str, typer.Option(metavar="TIME", help="30s, 5m, 1h, 7d …")] = "off",
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
     """Send one message, and return once the relay holds it durably."""
-    options.run(
-        lambda terms: _commands().send(terms, to, text), options.place(home, profile), as_json
-    )
+    place = options.place(home, profile)
+    work = partial(_commands().send, to=to, text=text, reply_to=reply_to, timer=disappear)
+    options.run(work, place, as_json)
 
 
 @app.command()
