@@ -98,6 +98,21 @@ async def test_a_relay_goes_on_serving_after_every_bomb(relay: Running) -> None:
 
 # --- 30: integers as keys ---
 
+WELCOME: dict[str, Any] = {
+    "type": "welcome",
+    "ref": 1,
+    "account": ALICE,
+    "name": "alice",
+    "device": ALICE,
+    "relay": ALICE,
+    "time": TIME,
+    "epoch": 1,
+    "modes": {"text": "tls"},
+    "limits": {"frame": 1, "content": 1, "page": 1, "devices": 1, "outbox": 1},
+    "ping": 25.0,
+    "durability": "full",
+}
+
 
 @pytest.mark.attack(30)
 def test_integer_keys_are_refused_wherever_a_map_may_stand() -> None:
@@ -113,6 +128,13 @@ def test_integer_keys_are_refused_wherever_a_map_may_stand() -> None:
         for decode in (MSGPACK.decode_client, MSGPACK.decode_server):
             with pytest.raises(FrameRefused):
                 decode(data)
+    for words in ({"tls": "words"}, colliding):
+        data = msgspec.msgpack.encode(WELCOME | {"words": words})
+        if words is not colliding:
+            assert isinstance(MSGPACK.decode_server(data), wire.Welcome)
+            continue
+        with pytest.raises(FrameRefused):
+            MSGPACK.decode_server(data)
     with pytest.raises(FrameRefused):
         MSGPACK.decode_client(keyed)
     assert wire.ref_of(keyed, MSGPACK) == 0

@@ -1,0 +1,171 @@
+"""How protections are taken away: functions from what stands in the product to what is planted.
+
+Only these functions live here; ``planted.py`` says where each is planted and what must notice.
+They import the product when they are called and not before, so that nothing is imported too early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+Change = Callable[[Any], Any]
+
+
+def always(value: object) -> Change:
+    """A function that says the same whatever it is given."""
+    return lambda real: lambda *given, **named: value
+
+
+def put(value: object) -> Change:
+    """A constant."""
+    return lambda real: value
+
+
+def unlabelled(real: Any) -> Any:
+    return lambda label, *items: real("louver/v1/x", *items)
+
+
+def without_aad(real: Any) -> Any:
+    return lambda key, nonce, data, aad: real(key, nonce, data, b"")
+
+
+class Nobody(Exception):
+    """What no code raises: a clause that would catch errors catches none."""
+
+
+def telling(real: Any) -> Any:
+    def tell(self: Any, delivery: Any, reason: str) -> None:
+        from crypto_modes import wire
+
+        self._session.post(wire.Read(conversation=delivery.conversation, seq=delivery.seq))
+        real(self, delivery, reason)
+
+    return tell
+
+
+def one_for_all(real: Any) -> Any:
+    made: dict[bytes, bytes] = {}
+
+    def seal(self: Any, envelope: Any, device: bytes, plaintext: bytes) -> bytes:
+        return made.setdefault(envelope.message, real(self, envelope, device, plaintext))
+
+    return seal
+
+
+def unsigned_kind(real: Any) -> Any:
+    def signed(account: bytes, device: bytes, prekey: Any) -> bytes:
+        from crypto_modes.encoding import enc
+
+        return enc("louver/v1/prekey", account, device, prekey.id, prekey.key, prekey.expires)
+
+    return signed
+
+
+def without_kem_key(real: Any) -> Any:
+    return lambda context, prekeys, *rest: real(context, prekeys._replace(kem=b""), *rest)
+
+
+def without_parties(real: Any) -> Any:
+    def transcript(context: Any, *rest: Any) -> Any:
+        nobody = type(context.initiator)(b"", b"", b"", b"", b"")
+        return real(context._replace(initiator=nobody, responder=nobody), *rest)
+
+    return transcript
+
+
+def without_first_dh(real: Any) -> Any:
+    return lambda th, agreed, secret: real(th, agreed[1:], secret)
+
+
+def for_nobody(real: Any) -> Any:
+    return lambda account, *rest: real(b"", *rest)
+
+
+def any_length(real: Any) -> Any:
+    return lambda decoder, data, limit: real(decoder, data, len(data))
+
+
+def untyped(real: Any) -> Any:
+    """Decode whatever comes, make texts of its keys, and only then hold it to the types."""
+
+    def decode(decoder: Any, data: bytes, limit: int) -> Any:
+        try:
+            anything = msgspec.msgpack.decode(data)
+        except msgspec.DecodeError:
+            return real(decoder, data, limit)
+        return real(decoder, msgspec.msgpack.encode(with_text_keys(anything)), limit)
+
+    return decode
+
+
+def with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): with_text_keys(each) for key, each in value.items()}
+    return [with_text_keys(each) for each in value] if isinstance(value, list) else value
+
+
+def compressing(real: Any) -> Any:
+    return lambda url, **named: real(url, **(named | {"compression": "deflate"}))
+
+
+def offering_compression(real: Any) -> Any:
+    factory = ServerPerMessageDeflateFactory()
+    return lambda **named: real(**named, extensions=[factory])
+
+
+def telling_who_blocks(real: Any) -> Any:
+    async def peer(self: Any, own: bytes, account: bytes) -> Any:
+        from crypto_modes.errors import Forbidden
+
+        entry = await self.entry(account)
+        if own in entry.blocks:
+            raise Forbidden("this account has blocked you")
+        return await real(self, own, account)
+
+    return peer
+
+
+def anybodys(real: Any) -> Any:
+    async def peer_of(self: Any, own: bytes, to: bytes, conversation: bytes) -> bytes:
+        if len(to) == 16 or len(conversation) != 16:
+            return await real(self, own, to, conversation)  # type: ignore[no-any-return]  # as it is
+        parties = await self._store.parties(conversation)
+        return parties[0] if parties else await real(self, own, to, conversation)
+
+    return peer_of
+
+
+def without_created(real: Any) -> Any:
+    return lambda policy: real(msgspec.structs.replace(policy, created=0))
+
+
+def one_salt(real: Any) -> Any:
+    def begin(self: Any, tools: Any) -> None:
+        real(self, tools)
+        self._random = bytes
+
+    return begin
+
+
+def bound_to_nothing(real: Any) -> Any:
+    return lambda self, meta, dek_id: b"no additional data"
+
+
+def any_context(real: Any) -> Any:
+    return lambda self, salt, context: real(self, salt, b"")
+
+
+def saying_why(real: Any) -> Any:
+    def unpad(padded: bytes) -> bytes:
+        from crypto_modes.errors import CannotOpen
+
+        try:
+            return real(padded)  # type: ignore[no-any-return]  # as it is
+        except CannotOpen:
+            raise CannotOpen("the padding is wrong") from None
+
+    return unpad
