@@ -30,6 +30,7 @@ HANDSHAKE = "tests/test_gateway_handshake.py::"
 HOSTILE = "tests/test_client_hostile.py::"
 PARSER = "tests/test_attack_parser.py::"
 REPLAY = "tests/test_attack_replay.py::"
+STATE = "tests/test_attack_state.py::"
 STRANGERS = "tests/test_attack_strangers.py::"
 
 PLANTS: tuple[Plant, ...] = (
@@ -78,6 +79,12 @@ PLANTS: tuple[Plant, ...] = (
         "silence about what does not open",
         {"client.incoming.Incoming._unreadable": removals.telling},
         (MAULING + "test_a_mauled_message_says_nothing_to_anyone_and_harms_no_other",),
+    ),
+    Plant(
+        9,
+        "a session for each pair of devices",
+        {E2EE + "session.Session.seal": removals.one_for_all},
+        (STATE + "test_every_device_has_a_ciphertext_of_its_own",),
     ),
     Plant(
         10,
@@ -182,6 +189,24 @@ PLANTS: tuple[Plant, ...] = (
         ("tests/test_at_rest.py::test_forked_processes_never_repeat_a_key_and_nonce",),
     ),
     Plant(
+        26,
+        "keeping the state before sending",
+        {"client.outgoing.Outgoing.seal_now": removals.not_kept},
+        (STATE + "test_killed_at_any_moment_no_key_encrypts_two_texts",),
+    ),
+    Plant(
+        27,
+        "the deletion of keys that were used",
+        {E2EE + "sessions.Sessions.opened": removals.keeping_used_keys},
+        (STATE + "test_a_thief_of_the_state_reads_nothing_from_before",),
+    ),
+    Plant(
+        27,
+        "fresh keys at each turn",
+        {E2EE + "ratchet.Ratchet._turn": removals.turning_with_old_keys},
+        (STATE + "test_a_thief_of_the_state_is_shut_out_by_the_next_two_turns",),
+    ),
+    Plant(
         28,
         "the limit of skipped keys",
         {
@@ -234,6 +259,7 @@ PLANTS: tuple[Plant, ...] = (
             "crypto_modes.at_rest.pad": put(lambda body: body + b"\x80"),
         },
         (
+            STATE + "test_few_sizes_are_seen_on_the_wire",
             "tests/test_e2ee_body.py::test_lengths_say_little",
             "tests/test_at_rest.py::test_lengths_say_little",
         ),

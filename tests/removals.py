@@ -7,6 +7,8 @@ They import the product when they are called and not before, so that nothing is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -50,8 +52,8 @@ def telling(real: Any) -> Any:
 def one_for_all(real: Any) -> Any:
     made: dict[bytes, bytes] = {}
 
-    def seal(self: Any, envelope: Any, device: bytes, plaintext: bytes) -> bytes:
-        return made.setdefault(envelope.message, real(self, envelope, device, plaintext))
+    def seal(self: Any, envelope: Any, device: bytes, plaintext: bytes, *rest: Any) -> bytes:
+        return made.setdefault(envelope.message, real(self, envelope, device, plaintext, *rest))
 
     return seal
 
@@ -97,7 +99,8 @@ def untyped(real: Any) -> Any:
             anything = msgspec.msgpack.decode(data)
         except msgspec.DecodeError:
             return real(decoder, data, limit)
-        return real(decoder, msgspec.msgpack.encode(with_text_keys(anything)), limit)
+        again = msgspec.msgpack.encode(with_text_keys(anything))
+        return real(decoder, again, limit + len(again))
 
     return decode
 
@@ -169,3 +172,31 @@ def saying_why(real: Any) -> Any:
             raise CannotOpen("the padding is wrong") from None
 
     return unpad
+
+
+class _Undone(Exception):
+    """Ends a transaction without keeping anything."""
+
+
+def not_kept(real: Any) -> Any:
+    def seal_now(self: Any, pending: Any) -> Any:
+        sealed = []
+        with suppress(_Undone), self._memory.store.transaction():
+            sealed.append(self._seal(pending))
+            raise _Undone
+        return sealed[0]
+
+    return seal_now
+
+
+def keeping_used_keys(real: Any) -> Any:
+    def opened(
+        self: Any, peer: bytes, session: Any, unsealed: Any, *rest: Any, **named: Any
+    ) -> Any:
+        return real(self, peer, session, unsealed._replace(used=[]), *rest, **named)
+
+    return opened
+
+
+def turning_with_old_keys(real: Any) -> Any:
+    return lambda self, remote, fresh: real(self, remote, sha256(self.private).digest())
