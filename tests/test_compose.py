@@ -13,7 +13,7 @@ from crypto_modes.errors import BadArgument
 from tests.conftest import StartRelay
 from tests.hostile_relay import HostileRelay, Line, hostile_relay
 from tests.test_attack_replay import rest
-from tests.test_client import enter, every_mode, take, texts
+from tests.test_client import enter, every_mode, link, take, texts
 
 
 async def histories(*chats: tuple[Chat, str]) -> list[list[Message]]:
@@ -231,3 +231,31 @@ async def test_the_operator_cannot_edit_what_was_written_out_of_its_reach(
         assert await rest(bob) == []
         history = await bob.history("alice")
         assert [(each.text, each.mode) for each in history] == [("written in e2ee", "e2ee")]
+
+
+@pytest.mark.asyncio
+async def test_every_device_of_an_author_may_take_back_what_one_wrote(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay(mode="e2ee")
+    async with enter(relay, "alice") as alice, enter(relay, "bob") as phone:
+        await phone.look_up("alice")
+        async with enter(relay, "bob") as laptop:
+            await link(phone, laptop)
+            sent = await phone.send("alice", "from the phone")
+            await take(laptop)
+            await take(alice)
+            await laptop.compose.edit("alice", sent.id, "from the laptop")
+            found = await take(alice)
+            await alice.compose.react("bob", sent.id, "x")
+            assert [each.own for each in await take(phone, 2)] == [True, False]
+            await take(laptop)
+            for chat, peer in ((alice, "bob"), (phone, "alice"), (laptop, "alice")):
+                (shown,) = await chat.history(peer)
+                assert (shown.text, shown.edited) == ("from the laptop", True)
+                assert shown.reactions == {alice.account: "x"}
+            await laptop.compose.delete("alice", sent.id)
+            found += await take(alice) + await take(phone)
+            assert {warning for each in found for warning in each.warnings} == set()
+            for chat, peer in ((alice, "bob"), (phone, "alice"), (laptop, "alice")):
+                assert [each.deleted for each in await chat.history(peer)] == [True]

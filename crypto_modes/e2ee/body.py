@@ -88,9 +88,12 @@ def decode(message: bytes) -> Body:
     kind = _KINDS.get(head)
     if kind is None or tail < len(head) + 12:
         raise CannotOpen
-    content, at = _item(raw, len(head))
-    reply_to, at = _item(raw, at)
-    echo, at = _item(raw, at)
+    items, at = [], len(head)
+    for _ in range(3):
+        start = at + 4
+        at = start + int.from_bytes(raw[at:start], "big")  # may lie past the end
+        items.append(raw[start:at])
+    content, reply_to, echo = items
     if at != tail or len(reply_to) not in (0, ID_SIZE):
         raise CannotOpen
     if len(echo) % _ECHO.size or len(echo) > ECHO_LIMIT * _ECHO.size:
@@ -99,13 +102,6 @@ def decode(message: bytes) -> Body:
     if (size_1, size_2, size_3, size_4) != _SIZES:
         raise CannotOpen
     return Body(kind, content, reply_to, counter, previous, position, log, echo)
-
-
-def _item(raw: bytes, at: int) -> tuple[bytes, int]:
-    """The item of ``enc`` at ``at``, and where the next begins, which may be past the end."""
-    start = at + 4
-    end = start + int.from_bytes(raw[at:start], "big")
-    return raw[start:end], end
 
 
 class Gap(msgspec.Struct, array_like=True, frozen=True):
