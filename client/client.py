@@ -16,6 +16,7 @@ from client.compose import Compose
 from client.contents import Contents
 from client.entrance import Dial
 from client.incoming import Incoming
+from client.key_watch import KeyWatch
 from client.keys import OwnKeys
 from client.keystore import Keystore
 from client.linking import Linking
@@ -52,6 +53,7 @@ class Chat:
         self._outgoing = Outgoing(*rooms, self._incoming.settled)
         self.compose = Compose(self._memory, self._trust, self._contents, self.send)
         self._keys = OwnKeys(self._session, self._trust)
+        self.key_watch = KeyWatch(self._memory, self._trust, self._emit)
         self.linking = Linking(
             self._memory, self._session, self._trust, self._keys, self._now_linked
         )
@@ -246,6 +248,7 @@ class Chat:
             self.unlinked = error
         self._spawn(partial(self._keys.run, self._report))
         self._spawn(partial(self._contents.run, self._report))
+        self._spawn(partial(self.key_watch.run, self._report))
 
     async def close(self) -> None:
         """Ack what was handed over, and end. Called by ``connect``."""
@@ -272,6 +275,7 @@ class Chat:
             self._outgoing.begin(welcome.account, welcome.device)
         elif self.unlinked is None:
             self._spawn(partial(self._keys.publish, welcome.words))
+            self._spawn(self.key_watch.look)
         self._incoming.reopened()
         self._outgoing.reopened()
 

@@ -25,6 +25,7 @@ from client.trust import Trust
 from crypto_modes import policy, wire
 from crypto_modes.contract import Opened
 from crypto_modes.errors import KeyChanged, LocalError, LouverError, StoreUnavailable
+from crypto_modes.transparency import key_log
 
 # Messages that wait to be taken before the socket is read no further.
 CROWD = 1024
@@ -226,6 +227,9 @@ class Incoming:
         notes += self._trust.pins.note_received(delivery)
         opened = self._trust.client(delivery.mode).open(delivery)
         notes += withheld.warnings(self._memory, delivery.conversation, opened)
+        if opened.log_head:
+            said = key_log.Head.decode(opened.log_head)
+            notes += key_log.heard(self._memory.store, delivery.sender, said)
         return self._contents.take(self._message(delivery, name, opened, notes))
 
     def _message(

@@ -130,6 +130,25 @@ class OwnKeyRefusal(msgspec.Struct, frozen=True):
     reason: str
 
 
+class LogRefusal(msgspec.Struct, frozen=True):
+    """The relay's key log does not hold together: it was put back, changed, or is not shown.
+
+    Keys that are pinned stay in use; no new one is believed meanwhile.
+    """
+
+    reason: str
+
+
+class SplitView(msgspec.Struct, frozen=True):
+    """``peer`` said, inside a message, that the key log had the head ``head`` (size, root 32), and
+    the log that this device sees never had it: the relay shows different logs to different people,
+    or that peer says something false.
+    """
+
+    peer: bytes
+    head: tuple[int, bytes]
+
+
 class Proposal(msgspec.Struct, frozen=True):
     """The account ``by`` has proposed other modes, and really signed that; they are not in force.
 
@@ -191,6 +210,8 @@ Event = (
     | KeyChange
     | KeyRefusal
     | OwnKeyRefusal
+    | LogRefusal
+    | SplitView
     | Proposal
     | RolledBack
     | Unreadable

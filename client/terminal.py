@@ -20,11 +20,13 @@ from client.messages import (
     Event,
     KeyChange,
     KeyRefusal,
+    LogRefusal,
     Message,
     OwnKeyRefusal,
     Proposal,
     RolledBack,
     Sent,
+    SplitView,
     StateChange,
     Unreadable,
 )
@@ -189,9 +191,14 @@ class Talk:
                     " /safety with them and /accept."
                 )
             case KeyRefusal(peer, reason) if peer == self.peer:
-                return f"! the relay showed keys of {self.name} that are not theirs: {reason}"
+                why = wording.plain(reason)
+                return f"! the relay showed keys of {self.name} that are not theirs: {why}"
             case OwnKeyRefusal(reason):
                 return f"! YOUR OWN KEY: {reason}"
+            case LogRefusal(reason):
+                return f"! THE RELAY'S KEY LOG: {wording.plain(reason)}"
+            case SplitView(peer, _):
+                return f"! {self._split_words(peer)}"
             case Unreadable(_, _, sender, reason) if sender == self.peer:
                 return f"! a message from {self.name} was dropped: {wording.plain(reason)}"
             case Proposal(_, policy) if self.peer in (policy.first, policy.second):
@@ -212,6 +219,13 @@ class Talk:
         said = mode_words.changes(self._modes, policy.modes, self.chat.words)
         self._modes = policy.modes
         return f"* this conversation is now in {said}"
+
+    def _split_words(self, peer: bytes) -> str:
+        who = self.name if peer == self.peer else peer.hex()[:8]
+        return (
+            f"THE RELAY SHOWS YOU AND {who} DIFFERENT LOGS OF KEYS: compare safety numbers with"
+            " everybody who matters, and tell them."
+        )
 
     def _proposal_words(self, proposal: Proposal) -> str:
         policy = proposal.policy

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar, runtime_checkable
 
+from client.key_log import KeyLog
 from client.memory import Memory
 from client.messages import Event, KeyChange, KeyRefusal, OwnKeyRefusal
 from client.session import Session
@@ -32,6 +33,7 @@ from crypto_modes.errors import (
     BadArgument,
     KeyChanged,
     KeyRefused,
+    LogRefused,
     LouverError,
     ModeMismatch,
     NotInThisMode,
@@ -73,6 +75,7 @@ class Trust:
         self._modes = modes
         self._emit = emit
         self.account_id = b""
+        self.key_log = KeyLog(memory, session, now_ms)
         self._clients: dict[str, ClientMode] = {}
         self._under_way: dict[Want, asyncio.Task[None]] = {}
 
@@ -232,8 +235,10 @@ class Trust:
             return changed
 
         try:
+            if isinstance(answer, wire.Devices) and self.all_verifying():
+                await self.key_log.admit(answer)
             changed = await self.resolve(supply, answering=answering)
-        except KeyRefused as error:
+        except (KeyRefused, LogRefused) as error:
             own = account == self.account_id
             self._emit(OwnKeyRefusal(str(error)) if own else KeyRefusal(account, str(error)))
             raise

@@ -21,6 +21,7 @@ from crypto_modes.errors import (
     ConnectionLost,
     KeyChanged,
     KeyRefused,
+    LogRefused,
     LouverError,
     ReportRefused,
 )
@@ -33,6 +34,7 @@ _EXITS: tuple[tuple[type[LouverError], int], ...] = (
     (ConnectionLost, UNREACHABLE),
     (KeyChanged, NOT_VERIFIED),
     (KeyRefused, NOT_VERIFIED),
+    (LogRefused, NOT_VERIFIED),
     (BelowFloor, NOT_VERIFIED),
     (CannotOpen, NOT_VERIFIED),
     (ReportRefused, NOT_VERIFIED),
@@ -48,6 +50,7 @@ _WARNINGS = {
     "no_copy": "was not encrypted to this device: it was not linked then",
     "reordered": "arrived late",
     "session_reset": "encryption was set up anew; did they reinstall? If not, compare /safety",
+    "split_view": "THE RELAY SHOWS THE TWO OF YOU DIFFERENT LOGS OF KEYS",
     "wrong_mode": "not in the mode that was agreed on",
 }
 

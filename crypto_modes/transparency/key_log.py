@@ -29,6 +29,8 @@ from crypto_modes.transparency.tree import check_consistency, leaf_hash
 # Beside the row ``LOG_HEAD`` in a client's state: Head -> the account that said it in a message.
 # These were not held to the log yet.
 HEARD = "key_log_heard"
+# Another row beside it: account || Head, who said one that cannot be of the log known here.
+LOG_SPLIT = b"split"
 HEARD_LIMIT = 64
 
 _SIZE = 8
@@ -115,12 +117,15 @@ def heard(state: State, account: bytes, said: Head) -> tuple[str, ...]:
     """
     if said.size == 0:
         return ()
-    own = head(state)
+    row, own = said.encode(), head(state)
+    others = [other for other, _ in state.scan(HEARD)]
     if said.size == own.size:
-        return () if equal(said.root, own.root) else ("split_view",)
-    others = list(state.scan(HEARD))
-    if any(raw[:_SIZE] == said.encode()[:_SIZE] and raw != said.encode() for raw, _ in others):
+        contradicted = not equal(said.root, own.root)
+    else:
+        contradicted = any(other[:_SIZE] == row[:_SIZE] and other != row for other in others)
+    if contradicted:
+        state.put(KEY_LOG, LOG_SPLIT, account + row)
         return ("split_view",)
-    if len(others) < HEARD_LIMIT:
-        state.put(HEARD, said.encode(), account)
+    if said.size != own.size and len(others) < HEARD_LIMIT:
+        state.put(HEARD, row, account)
     return ()

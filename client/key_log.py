@@ -1,0 +1,218 @@
+"""The relay's key log, as this client holds the relay to it; modes.md 18.
+
+What may live here: the log's pinned key, the newest head that was verified, and proofs asked for
+and verified. What may not: what is watched in the log and when (``key_watch``), or the arithmetic
+(``crypto_modes/transparency``).
+
+===============  =======  =======================================================================
+table            key      value
+===============  =======  =======================================================================
+key_log          head     newest verified head: size u64 || root 32
+key_log          key      the log's public key, 32 bytes, pinned at first sight
+key_log          note     the signed checkpoint of that head
+key_log          since    u64 ms: since then every checkpoint continued the one before
+key_log          split    account 16 || head: that peer saw another log than this one
+key_log_admitted account  digest 32 || index u64: the entry that was proved
+key_log_heard    head     account: who said it in a message; not held to the log yet
+===============  =======  =======================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from client.memory import Memory
+from client.session import Session
+from crypto_modes import wire
+from crypto_modes.contract import KEY_LOG, LOG_HEAD
+from crypto_modes.e2ee import devices
+from crypto_modes.errors import BadArgument, FrameRefused, LogRefused
+from crypto_modes.primitives import ed25519_check
+from crypto_modes.transparency import key_log, note, tree
+from crypto_modes.transparency.key_log import HEARD, LOG_SPLIT, Head
+from crypto_modes.transparency.note import Verifier
+
+_KEY, _NOTE, _SINCE = b"key", b"note", b"since"
+_ADMITTED = "key_log_admitted"
+# What else is known of a log; ``key_watch`` keeps it, and it goes with the log.
+OWN = "key_log_own"
+
+_U64 = 8
+
+
+class LogState(msgspec.Struct, frozen=True):
+    """What is pinned and verified of the relay's log. ``vkey`` names its key as C2SP writes it;
+    ``since`` in milliseconds: from then on every checkpoint continued the one before.
+    """
+
+    vkey: str
+    head: Head
+    note: bytes
+    since: int
+
+
+class KeyLog:
+    """One relay's log in the eyes of one device. Every verb raises ``LogRefused`` where the relay
+    does not prove what it says. ``now()`` gives milliseconds.
+    """
+
+    def __init__(self, memory: Memory, session: Session, now: Callable[[], int]) -> None:
+        self._store = memory.store
+        self._memory = memory
+        self._session = session
+        self._now = now
+        # One question at a time: each answer must continue the head that the one before it left.
+        self._asking = asyncio.Lock()
+
+    # --- what is known ---
+
+    def head(self) -> Head:
+        """The newest head that was verified."""
+        return key_log.head(self._store)
+
+    def state(self) -> LogState:
+        """Raises ``LogRefused`` before the first checkpoint."""
+        key, signed = self._store.get(KEY_LOG, _KEY), self._store.get(KEY_LOG, _NOTE)
+        if key is None or signed is None:
+            raise LogRefused("nothing was seen of this relay's key log yet")
+        since = int.from_bytes(self._store.get(KEY_LOG, _SINCE) or b"", "big")
+        return LogState(self._verifier(key).encode(), self.head(), signed, since)
+
+    def split(self) -> tuple[bytes, Head] | None:
+        """Who saw another log, and which, if anybody ever did."""
+        raw = self._store.get(KEY_LOG, LOG_SPLIT)
+        return None if raw is None else (raw[:16], Head.decode(raw[16:]))
+
+    # --- asking ---
+
+    async def admit(self, shown: wire.Devices) -> None:
+        """Refuse a key and list that the log does not hold; what it held once is not asked again.
+
+        Raises ``KeyRefused`` where the list does not even verify, so that nothing is asked then.
+        """
+        if shown.list is None:
+            return
+        entry = key_log.entry(shown.account, shown.key, shown.list)
+        if (self._store.get(_ADMITTED, shown.account) or b"")[:-_U64] != entry:
+            devices.verify_list(shown.account, shown.key, shown.list)
+            await self.prove(shown.account, entry)
+
+    async def prove(self, account: bytes, entry: bytes) -> int:
+        """The index of this entry of ``account``, proved anew in the newest tree."""
+        leaf = key_log.hash_of(key_log.tag(account), entry)
+        async with self._asking:
+            try:
+                log = await self._newest(leaf)
+            except FrameRefused as error:
+                if error.temporary:
+                    raise
+                raise LogRefused(
+                    f"the relay cannot show these keys in its key log: {error}"
+                ) from None
+            head = self.head()
+            tree.check_inclusion(leaf, log.index, head.size, log.inclusion, head.root)
+            self._store.put(_ADMITTED, account, entry + log.index.to_bytes(_U64, "big"))
+        return log.index
+
+    async def update(self) -> Head:
+        """See the newest checkpoint, and that it continues what was seen before."""
+        async with self._asking:
+            try:
+                await self._newest()
+            except FrameRefused as error:
+                if error.temporary:
+                    raise
+                raise LogRefused(f"the relay does not show its key log: {error}") from None
+        return self.head()
+
+    async def check_earlier(self, said: Head) -> None:
+        """Hold a head, of at most the known size, to the log: it must be one that it once had."""
+        async with self._asking:
+            head = self.head()
+            log = await self._ask(wire.GetLog(ref=0, size=head.size, since=said.size))
+            tree.check_consistency(said.size, head.size, log.consistency, said.root, head.root)
+
+    async def entries(self, start: int, limit: int) -> wire.Entries:
+        """A page of entries, at least one and at most ``limit``; not held to a root yet."""
+        page = await self._session.ask(
+            wire.GetEntries(ref=0, start=start, limit=limit), wire.Entries
+        )
+        if page.start != start or not 0 < len(page.entries) <= limit:
+            raise LogRefused("the relay does not list the entries of its key log")
+        return page
+
+    # --- the person's decisions ---
+
+    def forget(self, vkey: str) -> None:
+        """Begin anew with the log under the key ``vkey``, which the operator has told the person
+        by another way: a log that was restored from a backup, or set up again.
+
+        Raises ``BadArgument`` for a key of another relay, ``KeyRefused`` for what is none.
+        """
+        verifier = Verifier.decode(vkey)
+        if verifier != self._verifier(verifier.key):
+            raise BadArgument(f"this is the key of another log than {self._verifier(b'').name}")
+        with self._store.transaction():
+            for table in (KEY_LOG, _ADMITTED, HEARD, OWN):
+                for row, _ in list(self._store.scan(table)):
+                    self._store.delete(table, row)
+            self._store.put(KEY_LOG, _KEY, verifier.key)
+
+    # --- inside ---
+
+    async def _newest(self, leaf: bytes = b"") -> wire.Log:
+        """Take the newest checkpoint, and the proofs with it. Raises ``FrameRefused`` too."""
+        known = self.head()
+        try:
+            log = await self._ask(wire.GetLog(ref=0, since=known.size, leaf=leaf))
+        except FrameRefused as error:
+            if not error.temporary:
+                self._check_not_shrunk(await self._ask(wire.GetLog(ref=0)))
+            raise
+        self._advance(log)
+        return log
+
+    async def _ask(self, request: wire.GetLog) -> wire.Log:
+        return await self._session.ask(request, wire.Log)
+
+    def _open(self, log: wire.Log) -> tuple[Verifier, note.Checkpoint]:
+        pinned = self._store.get(KEY_LOG, _KEY)
+        if pinned is None:
+            ed25519_check(log.key)
+        elif pinned != log.key:
+            raise LogRefused(
+                "the relay signs its key log with another key than before: somebody sits in"
+                " between, or it was set up anew; ask the operator for its key"
+            )
+        verifier = self._verifier(log.key)
+        return verifier, note.open_checkpoint(log.checkpoint, verifier)
+
+    def _check_not_shrunk(self, log: wire.Log) -> None:
+        """A relay that cannot prove from where we are may have less than we have seen."""
+        known = self.head()
+        _, checkpoint = self._open(log)
+        if checkpoint.size < known.size:
+            key_log.advance(known, checkpoint, ())
+
+    def _advance(self, log: wire.Log) -> None:
+        """Believe a checkpoint that continues the known one, and remember it."""
+        verifier, checkpoint = self._open(log)
+        known = self.head()
+        head = key_log.advance(known, checkpoint, log.consistency)
+        if log.size != head.size:
+            raise LogRefused("the relay proves something else than was asked for")
+        if head == known:
+            return
+        with self._store.transaction():
+            if self._store.get(KEY_LOG, _SINCE) is None:
+                self._store.put(KEY_LOG, _SINCE, self._now().to_bytes(_U64, "big"))
+            self._store.put(KEY_LOG, _KEY, verifier.key)
+            self._store.put(KEY_LOG, _NOTE, log.checkpoint)
+            if head.size:
+                self._store.put(KEY_LOG, LOG_HEAD, head.encode())
+
+    def _verifier(self, key: bytes) -> Verifier:
+        return key_log.log_of(self._memory.identity().relay, key)

@@ -1,0 +1,250 @@
+"""Watching the key log: one's own entries, all of them, and what peers say of the log.
+
+What may live here: reading the log entry by entry, judging those of one's own account, holding
+what peers said inside their messages to the log, and when. What may not: asking for and verifying
+proofs (``key_log``).
+
+Every leaf is read, because a relay that enters a false key for somebody would not point it out to
+them. That is 64 bytes for each list that was ever published on this relay: 10 MB for 100,000
+accounts, once, and then what is new. A larger relay than that wants a log that proves what it does
+not hold; this one does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from secrets import SystemRandom
+from typing import NamedTuple
+
+from client.key_log import OWN, KeyLog
+from client.memory import Memory
+from client.messages import Event, LogRefusal, OwnKeyRefusal, SplitView
+from client.trust import Trust, now_ms
+from crypto_modes import wire
+from crypto_modes.contract import KEY_LOG
+from crypto_modes.e2ee import devices
+from crypto_modes.errors import (
+    FrameRefused,
+    KeyRefused,
+    LogRefused,
+    LouverError,
+    NotInThisMode,
+)
+from crypto_modes.primitives import equal
+from crypto_modes.transparency import key_log
+from crypto_modes.transparency.key_log import HEARD, LOG_SPLIT, Head
+from crypto_modes.transparency.tree import Frontier
+
+PAGE = 512
+# Pages that are read before what they say is held to the log and kept.
+PAGES_AT_ONCE = 16
+ROUND_SECONDS = 60.0
+DAY = 24 * 60 * 60 * 1000
+# Heads of peers that are held to the log in one round.
+HEARD_AT_ONCE = 16
+
+_FRONTIER = b"frontier"
+_U64 = 8
+_random = SystemRandom().random
+
+
+class Own(NamedTuple):
+    """An entry of the own account: the account key in it, or none where the relay does not show
+    what it was made of, and the list's version.
+    """
+
+    number: int
+    key: bytes
+    version: int
+
+
+class KeyWatch:
+    """The watch of one device. ``sleep`` seconds, ``now`` milliseconds, ``uniform`` in [0, 1)."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        trust: Trust,
+        emit: Callable[[Event], None],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], int] = now_ms,
+        uniform: Callable[[], float] = _random,
+    ) -> None:
+        self._memory = memory
+        self._store = memory.store
+        self._trust = trust
+        self._emit = emit
+        self._sleep = sleep
+        self._now = now
+        self._uniform = uniform
+        self._watching = asyncio.Lock()
+        self._told: set[bytes] = set()
+
+    @property
+    def log(self) -> KeyLog:
+        return self._trust.key_log
+
+    async def run(self, report: Callable[[LouverError], None]) -> None:
+        """Watch at once and then about daily, and hear peers every minute, until cancelled."""
+        due = 0
+        while True:
+            try:
+                if self._now() >= due:
+                    due = self._now() + int(DAY * (0.75 + self._uniform() / 2))
+                    await self.look()
+                await self.hear()
+            except LouverError as error:
+                report(error)
+            await self._sleep(ROUND_SECONDS * (0.5 + self._uniform()))
+
+    async def look(self) -> None:
+        """``watch``, with what is wrong told as an event; once more on each connection."""
+        try:
+            await self.watch()
+        except LogRefused as error:
+            self._emit(LogRefusal(str(error)))
+        except KeyRefused as error:
+            self._emit(OwnKeyRefusal(str(error)))
+
+    # --- the own account ---
+
+    async def watch(self) -> list[Own]:
+        """Read what is new in the log, and judge every entry of the own account; those entries.
+
+        Nothing on a device without keys of its account. Raises ``LogRefused`` where the log
+        contradicts itself, ``KeyRefused`` for an entry that this account did not make.
+        """
+        async with self._watching:
+            key = self._own_key()
+            if key is None:
+                return []
+            head = await self.log.update()
+            await self._read_up_to(head)
+            own = self._own()
+            self._judge(own, key)
+            await self._compare_newest(own)
+            return own
+
+    async def _read_up_to(self, head: Head) -> None:
+        raw = self._store.get(KEY_LOG, _FRONTIER)
+        frontier = Frontier() if raw is None else Frontier.decode(raw)
+        while frontier.size < head.size:
+            found: list[Own] = []
+            for _ in range(PAGES_AT_ONCE):
+                if frontier.size < head.size:
+                    limit = min(PAGE, head.size - frontier.size)
+                    found += self._take(await self.log.entries(frontier.size, limit), frontier)
+            # Only now is it certain that these are the entries whose root was signed.
+            await self._check(frontier, head)
+            with self._store.transaction():
+                for own in found:
+                    value = own.key + own.version.to_bytes(_U64, "big")
+                    self._store.put(OWN, own.number.to_bytes(_U64, "big"), value)
+                self._store.put(KEY_LOG, _FRONTIER, frontier.encode())
+
+    async def _check(self, frontier: Frontier, head: Head) -> None:
+        """Raises ``LogRefused`` where what was listed is not what was signed."""
+        read = Head(frontier.size, frontier.root())
+        if read == head:
+            return
+        try:
+            await self.log.check_earlier(read)
+        except (LogRefused, FrameRefused) as error:
+            if error.temporary:
+                raise
+            raise LogRefused(
+                f"the relay lists other entries of its key log than it signed ({error})"
+            ) from None
+
+    def _take(self, page: wire.Entries, frontier: Frontier) -> list[Own]:
+        mine = key_log.tag(self._trust.account_id)
+        opened = {each.index: each for each in page.own}
+        found = []
+        for entry in page.entries:
+            if equal(entry.tag, mine):
+                found.append(self._opened(frontier.size, entry, opened.get(frontier.size)))
+            frontier.append(key_log.hash_of(entry.tag, entry.entry))
+        return found
+
+    def _opened(self, index: int, entry: wire.LogEntry, shown: wire.Opening | None) -> Own:
+        """What an own entry was made of, if the relay shows it and it is really that."""
+        account = self._trust.account_id
+        if shown is None or key_log.entry(account, shown.key, shown.list) != entry.entry:
+            return Own(index, b"", 0)
+        try:
+            devices.verify_list(account, shown.key, shown.list)
+        except KeyRefused:
+            return Own(index, b"", 0)
+        return Own(index, shown.key, shown.list.version)
+
+    def _judge(self, own: list[Own], key: bytes) -> None:
+        """Raises ``KeyRefused`` for an entry that is not this account's own doing.
+
+        Under another key there may only be what this account had before its key was replaced on
+        purpose: entered before the first under this key, with versions below its first.
+        """
+        mine = [each for each in own if each.key == key]
+        if not mine:
+            raise KeyRefused(
+                "your own keys are not in the relay's key log: nobody who checks will believe them"
+            )
+        first = mine[0]
+        for each in own:
+            if not each.key:
+                raise KeyRefused(
+                    f"the key log holds an entry for your account (number {each.number}) that the"
+                    " relay does not show you: others may be shown keys that are not yours"
+                )
+            if each.key != key and not (
+                each.number < first.number and each.version < first.version
+            ):
+                raise KeyRefused(
+                    f"the key log holds another key for your account (number {each.number}): it was"
+                    " replaced from another device, or the relay shows others a false one"
+                )
+
+    async def _compare_newest(self, own: list[Own]) -> None:
+        """Raises ``KeyRefused`` where the newest own list is not what the relay shows."""
+        found = await self._trust.look_up(self._trust.account_id)
+        shown = 0 if found.list is None else found.list.version
+        if shown < max(each.version for each in own):
+            raise KeyRefused("the relay shows an older list of your devices than its key log holds")
+
+    def _own(self) -> list[Own]:
+        return [
+            Own(int.from_bytes(row, "big"), raw[:-_U64], int.from_bytes(raw[-_U64:], "big"))
+            for row, raw in self._store.scan(OWN)
+        ]
+
+    def _own_key(self) -> bytes | None:
+        try:
+            return self._trust.verifying().pinned_key(self._trust.account_id)
+        except NotInThisMode:
+            return None
+
+    # --- what peers say ---
+
+    async def hear(self) -> None:
+        """Hold heads that peers said inside their messages to the log; a split view is an event."""
+        for row, account in list(self._store.scan(HEARD))[:HEARD_AT_ONCE]:
+            said = Head.decode(row)
+            try:
+                if said.size > self.log.head().size:
+                    await self.log.update()
+                if said.size > self.log.head().size:
+                    raise LogRefused("the relay says that its log is shorter than that")
+                await self.log.check_earlier(said)
+            except (LogRefused, FrameRefused) as error:
+                if error.temporary:
+                    raise
+                self._store.put(KEY_LOG, LOG_SPLIT, account + row)
+            self._store.delete(HEARD, row)
+        self._tell_split()
+
+    def _tell_split(self) -> None:
+        split = self.log.split()
+        if split is not None and split[1].root not in self._told:
+            self._told.add(split[1].root)
+            self._emit(SplitView(*split))
