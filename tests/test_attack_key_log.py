@@ -95,7 +95,7 @@ async def test_a_key_that_is_not_in_the_log_is_not_believed_and_nothing_is_sent(
     [
         (edit(inclusion=lambda path: (b"\0" * 32, *path[1:])), "does not lead to its log's root"),
         (edit(inclusion=lambda path: path[:-1]), "does not lead to its log's root"),
-        (edit(index=lambda index: index - 1), "does not lead to its log's root"),
+        (edit(index=lambda index: index + 1), "does not lead to its log's root"),
         (edit(checkpoint=lambda raw: raw.replace(b"\n", b"\n1", 1)), "does not hold"),
         (edit(checkpoint=b""), "a note is a text"),
         (edit(size=1), "something else than was asked for"),
