@@ -15,6 +15,7 @@ from typing import cast
 from client.compose import Compose
 from client.contents import Contents
 from client.entrance import Dial
+from client.exporting import Exports
 from client.incoming import Incoming
 from client.key_watch import KeyWatch
 from client.keys import OwnKeys
@@ -59,6 +60,7 @@ class Chat:
         )
         # Changes of a conversation's mode, beside `propose`.
         self.proposals = Proposals(self._session, self._trust, self._keys, self._emit, self._spawn)
+        self.exports = Exports(self._memory, self._trust, self.history)
         self.reports = Reports(self._memory, self._session, self._trust)
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
         self.unlinked: KeyRefused | None = None

@@ -168,6 +168,10 @@ class Memory:
         kept = [_message(raw) for _, raw in self.store.scan(_MESSAGES, conversation)]
         return sorted(kept, key=lambda message: message.seq)
 
+    def peers(self) -> list[bytes]:
+        """The accounts of whom messages are kept, or to whom."""
+        return sorted({_message(raw).peer for _, raw in self.store.scan(_MESSAGES)})
+
     def cursor(self, conversation: bytes) -> int:
         """The highest seq that was handled here; 0 before the first."""
         raw = self.store.get(_CURSORS, conversation)

@@ -151,6 +151,11 @@ def seconds_of(text: str) -> int:
     return int(number) * _UNITS[unit]
 
 
+def moment(milliseconds: int) -> str:
+    """Day and time, in the reader's time zone."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))
+
+
 def safety(number: str) -> str:
     """60 digits in groups of five, three lines of twenty."""
     digits = number.replace(" ", "")

@@ -127,6 +127,13 @@ class Pins:
         span = self._span(conversation)
         return None if span is None else self._policy(conversation, span[1])
 
+    def epochs(self, conversation: bytes) -> list[wire.Policy]:
+        """All pinned epochs, oldest first."""
+        span = self._span(conversation)
+        if span is None:
+            return []
+        return [self._policy(conversation, epoch) for epoch in range(span[0], span[1] + 1)]
+
     def floor(self, conversation: bytes, kind: wire.Kind) -> str | None:
         """The mode below which nothing of this kind is sent or shown unmarked; None if none."""
         current = self.current(conversation)
