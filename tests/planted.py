@@ -23,24 +23,34 @@ class Plant(NamedTuple):
 
 
 E2EE = "crypto_modes.e2ee."
-CONFUSION = "tests/test_attack_confusion.py::"
-MAULING = "tests/test_attack_mauling.py::"
-CLIENT = "tests/test_e2ee_client.py::"
-HANDSHAKE = "tests/test_gateway_handshake.py::"
-HOSTILE = "tests/test_client_hostile.py::"
-PARSER = "tests/test_attack_parser.py::"
-REPLAY = "tests/test_attack_replay.py::"
-STATE = "tests/test_attack_state.py::"
-STRANGERS = "tests/test_attack_strangers.py::"
+
+
+def fault(row: int, without: str, changes: Mapping[str, Change], *tests: str) -> Plant:
+    """``tests`` as ``file::test``, the file without its ``test_`` and ``.py``."""
+    nodes = [each.partition("::") for each in tests]
+    return Plant(row, without, changes, tuple(f"tests/test_{a}.py::{b}" for a, _, b in nodes))
+
 
 PLANTS: tuple[Plant, ...] = (
-    Plant(
+    fault(
+        1,
+        "the signature of a device list",
+        {E2EE + "devices.verify_list": always(None)},
+        "e2ee_keys::test_1_a_device_added_by_the_relay_gets_nothing",
+    ),
+    fault(
+        2,
+        "the accounts in a safety number",
+        {E2EE + "devices.safety_number": removals.by_key_alone},
+        "e2ee_devices::test_2_safety_numbers_depend_on_every_field_and_its_place",
+    ),
+    fault(
         3,
         "labels in what is authenticated",
         {"crypto_modes.encoding.enc": removals.unlabelled},
-        (CONFUSION + "test_no_object_is_taken_for_another",),
+        "attack_confusion::test_no_object_is_taken_for_another",
     ),
-    Plant(
+    fault(
         3,
         "the context that a data key was wrapped for",
         {
@@ -48,85 +58,129 @@ PLANTS: tuple[Plant, ...] = (
             "server.keyrings.file.aead_seal": removals.without_aad,
             "server.keyrings.file.aead_open": removals.without_aad,
         },
-        ("tests/test_keyrings.py::test_a_key_wrapped_for_one_place_opens_no_other",),
+        "keyrings::test_a_key_wrapped_for_one_place_opens_no_other",
     ),
-    Plant(
+    fault(
+        4,
+        "the tag of a record",
+        {"crypto_modes.at_rest.aead_open": removals.unauthenticated},
+        "at_rest::test_no_byte_of_a_record_can_be_changed",
+    ),
+    fault(
+        5,
+        "the look at the relay's numbering",
+        {"client.sequence.Sequence._note": removals.in_order},
+        "client_hostile::test_5_and_18_missing_and_late_messages_are_marked",
+    ),
+    fault(
         6,
         "one error for every failure in `e2ee`",
         {E2EE + "receiving.LouverError": put(removals.Nobody)},
-        (MAULING + "test_every_failure_to_open_is_the_same_error_and_changes_nothing",),
+        "attack_mauling::test_every_failure_to_open_is_the_same_error_and_changes_nothing",
     ),
-    Plant(
+    fault(
         6,
         "one error for every failure in `at_rest`",
         {"crypto_modes.at_rest.unpad": removals.saying_why},
-        (MAULING + "test_every_failure_to_read_a_record_is_the_same_error",),
+        "attack_mauling::test_every_failure_to_read_a_record_is_the_same_error",
     ),
-    Plant(
+    fault(
         7,
         "the envelope and the header in the AAD",
         {
             E2EE + "session.aead_seal": removals.without_aad,
             E2EE + "session.aead_open": removals.without_aad,
         },
-        (
-            "tests/test_e2ee_session.py::test_7_every_field_of_the_context_is_bound",
-            "tests/test_e2ee_session.py::test_7_every_bit_of_a_copy_is_bound",
-        ),
+        "e2ee_session::test_7_every_field_of_the_context_is_bound",
+        "e2ee_session::test_7_every_bit_of_a_copy_is_bound",
     ),
-    Plant(
+    fault(
         8,
         "silence about what does not open",
         {"client.incoming.Incoming._unreadable": removals.telling},
-        (MAULING + "test_a_mauled_message_says_nothing_to_anyone_and_harms_no_other",),
+        "attack_mauling::test_a_mauled_message_says_nothing_to_anyone_and_harms_no_other",
     ),
-    Plant(
+    fault(
         9,
         "a session for each pair of devices",
         {E2EE + "session.Session.seal": removals.one_for_all},
-        (STATE + "test_every_device_has_a_ciphertext_of_its_own",),
+        "attack_state::test_every_device_has_a_ciphertext_of_its_own",
     ),
-    Plant(
+    fault(
         10,
         "algorithm and use in a prekey's signature",
         {E2EE + "devices.signed_prekey": removals.unsigned_kind},
-        (CONFUSION + "test_a_signed_key_cannot_be_relabelled",),
+        "attack_confusion::test_a_signed_key_cannot_be_relabelled",
     ),
-    Plant(
+    fault(
         10,
         "the KEM key in the transcript",
         {E2EE + "pqxdh.transcript": removals.without_kem_key},
-        (CONFUSION + "test_the_shared_key_depends_on_the_kem_key_beside_the_secret",),
+        "attack_confusion::test_the_shared_key_depends_on_the_kem_key_beside_the_secret",
     ),
-    Plant(
+    fault(
         11,
         "one one-time key per requester, device and day",
         {"server.store.sqlite.directory._granted": always(False)},
-        (STRANGERS + "test_one_requester_gets_one_one_time_key_a_day",),
+        "attack_strangers::test_one_requester_gets_one_one_time_key_a_day",
     ),
-    Plant(
+    fault(
         12,
         "the memory of first messages and used prekeys",
         {E2EE + "identity.Identity.use_up": always(None)},
-        ("tests/test_e2ee_sessions.py::test_12_a_first_message_begins_one_session",),
+        "e2ee_sessions::test_12_a_first_message_begins_one_session",
     ),
-    Plant(
+    fault(
+        13,
+        "silence about what shows nothing",
+        {"client.contents.Contents.take": removals.shown_all_the_same},
+        "compose::test_what_shows_nothing_gives_no_receipt",
+    ),
+    fault(
+        14,
+        "the pinned key of a peer",
+        {E2EE + "peers.Peers.key": removals.unpinned},
+        "client::test_14_a_changed_key_stops_until_it_is_accepted",
+        "e2ee_keys::test_14_a_changed_account_key_stops_sending_until_it_is_accepted",
+    ),
+    fault(
+        15,
+        "the signatures that a weaker mode needs",
+        {
+            "crypto_modes.pins.Pins._check_link": always(None),
+            "crypto_modes.pins.Pins._check_keys": always(None),
+        },
+        "pins::test_a_relay_cannot_lower_the_floor",
+    ),
+    fault(
         16,
         "the checks of a bundle",
         {E2EE + "handshakes.check_bundle": always(None)},
-        ("tests/test_e2ee_keys.py::test_16_bundles_cannot_be_weakened",),
+        "e2ee_keys::test_16_bundles_cannot_be_weakened",
     ),
-    Plant(
+    fault(
         17,
         "the memory of messages that were shown",
         {"client.memory.Memory.knows": always(False)},
-        (
-            REPLAY + "test_each_envelope_is_shown_once_however_often_it_comes",
-            REPLAY + "test_an_old_envelope_under_another_number_is_not_shown_again",
-            HOSTILE + "test_17_a_replayed_message_is_shown_once_also_after_a_restart",
-        ),
+        "attack_replay::test_each_envelope_is_shown_once_however_often_it_comes",
+        "attack_replay::test_an_old_envelope_under_another_number_is_not_shown_again",
+        "client_hostile::test_17_a_replayed_message_is_shown_once_also_after_a_restart",
     ),
-    Plant(
+    fault(
+        18,
+        "the echo of what was opened",
+        {E2EE + "body.Said.answered": always(((), False))},
+        "withheld::test_a_withheld_tail_shows_at_the_next_exchange",
+    ),
+    fault(
+        19,
+        "the chain of what a device said",
+        {E2EE + "body.Heard.note": always(())},
+        "e2ee_client::test_5_reordered_messages_say_so",
+        "e2ee_client::test_18_a_dropped_message_shows_at_the_next",
+        "e2ee_client::test_19_a_rolled_back_sender_shows_as_a_fork",
+    ),
+    fault(
         20,
         "the account in what account keys and devices sign",
         {
@@ -134,200 +188,178 @@ PLANTS: tuple[Plant, ...] = (
             E2EE + "devices.signed_list": removals.for_nobody,
             E2EE + "devices.signed_prekey": removals.for_nobody,
         },
-        (CONFUSION + "test_bobs_keys_under_carols_name_are_refused",),
+        "attack_confusion::test_bobs_keys_under_carols_name_are_refused",
     ),
-    Plant(
+    fault(
         20,
         "the parties in the transcript",
         {E2EE + "pqxdh.transcript": removals.without_parties},
-        (
-            CONFUSION + "test_ends_that_disagree_on_who_they_are_share_no_key",
-            "tests/test_e2ee_pqxdh.py::test_20_the_key_depends_on_who_shakes_hands",
-        ),
+        "attack_confusion::test_ends_that_disagree_on_who_they_are_share_no_key",
+        "e2ee_pqxdh::test_20_the_key_depends_on_who_shakes_hands",
     ),
-    Plant(
+    fault(
         21,
         "the agreement with the initiator's identity key",
         {E2EE + "pqxdh._derive": removals.without_first_dh},
-        (CONFUSION + "test_bobs_identity_key_does_not_make_one_alice",),
+        "attack_confusion::test_bobs_identity_key_does_not_make_one_alice",
     ),
-    Plant(
+    fault(
         22,
         "the check of points at the door",
         {
             "crypto_modes.primitives.ed25519_check": always(None),
             "crypto_modes.primitives.x25519_check": always(None),
         },
-        (
-            STRANGERS + "test_no_key_of_small_order_is_registered",
-            "tests/test_primitives.py::test_small_order_agreement_keys_are_refused",
-            "tests/test_primitives.py::test_small_order_signing_keys_are_refused",
-        ),
+        "attack_strangers::test_no_key_of_small_order_is_registered",
+        "primitives::test_small_order_agreement_keys_are_refused",
+        "primitives::test_small_order_signing_keys_are_refused",
     ),
-    Plant(
+    fault(
         23,
         "the comparison with the commitment",
         {E2EE + "receiving.equal": always(True)},
-        (
-            CLIENT + "test_23_a_copy_of_another_text_than_the_committed_one_is_not_shown",
-            MAULING + "test_every_failure_to_open_is_the_same_error_and_changes_nothing",
-        ),
+        "e2ee_client::test_23_a_copy_of_another_text_than_the_committed_one_is_not_shown",
+        "attack_mauling::test_every_failure_to_open_is_the_same_error_and_changes_nothing",
     ),
-    Plant(
+    fault(
         24,
         "the key commitment of a record and of a wrapped key",
         {"crypto_modes.at_rest.equal": always(True), "server.keyrings.file.equal": always(True)},
-        (
-            "tests/test_at_rest.py::test_a_ciphertext_for_two_keys_opens_under_the_committed_one_alone",
-            "tests/test_keyrings.py::test_no_byte_of_a_wrapped_key_can_be_changed",
-        ),
+        "at_rest::test_a_ciphertext_for_two_keys_opens_under_the_committed_one_alone",
+        "keyrings::test_no_byte_of_a_wrapped_key_can_be_changed",
     ),
-    Plant(
+    fault(
         25,
         "the fresh salt of each record",
         {"crypto_modes.at_rest.AtRestServer.__init__": removals.one_salt},
-        ("tests/test_at_rest.py::test_forked_processes_never_repeat_a_key_and_nonce",),
+        "at_rest::test_forked_processes_never_repeat_a_key_and_nonce",
     ),
-    Plant(
+    fault(
         26,
         "keeping the state before sending",
         {"client.outgoing.Outgoing.seal_now": removals.not_kept},
-        (STATE + "test_killed_at_any_moment_no_key_encrypts_two_texts",),
+        "attack_state::test_killed_at_any_moment_no_key_encrypts_two_texts",
     ),
-    Plant(
+    fault(
         27,
         "the deletion of keys that were used",
         {E2EE + "sessions.Sessions.opened": removals.keeping_used_keys},
-        (STATE + "test_a_thief_of_the_state_reads_nothing_from_before",),
+        "attack_state::test_a_thief_of_the_state_reads_nothing_from_before",
     ),
-    Plant(
+    fault(
         27,
         "fresh keys at each turn",
         {E2EE + "ratchet.Ratchet._turn": removals.turning_with_old_keys},
-        (STATE + "test_a_thief_of_the_state_is_shut_out_by_the_next_two_turns",),
+        "attack_state::test_a_thief_of_the_state_is_shut_out_by_the_next_two_turns",
     ),
-    Plant(
+    fault(
         28,
         "the limit of skipped keys",
-        {
-            E2EE + "ratchet.SKIP_LIMIT": put(3000),
-            E2EE + "pq_ratchet.SKIP_LIMIT": put(3000),
-        },
-        (MAULING + "test_two_thousand_late_messages_open_and_one_more_is_too_many",),
+        {E2EE + "ratchet.SKIP_LIMIT": put(3000), E2EE + "pq_ratchet.SKIP_LIMIT": put(3000)},
+        "attack_mauling::test_two_thousand_late_messages_open_and_one_more_is_too_many",
     ),
-    Plant(
+    fault(
         29,
         "the limit of a frame",
         {"crypto_modes.wire.codec._decode": removals.any_length},
-        (PARSER + "test_a_bomb_is_refused_and_takes_no_memory",),
+        "attack_parser::test_a_bomb_is_refused_and_takes_no_memory",
     ),
-    Plant(
+    fault(
         30,
         "types in the decoder",
         {"crypto_modes.wire.codec._decode": removals.untyped},
-        (PARSER + "test_integer_keys_are_refused_wherever_a_map_may_stand",),
+        "attack_parser::test_integer_keys_are_refused_wherever_a_map_may_stand",
     ),
-    Plant(
+    fault(
         31,
         "one field in what is signed",
         {"crypto_modes.policy.record": removals.without_created},
-        (
-            PARSER + "test_a_field_given_twice_is_signed_as_it_is_used",
-            PARSER + "test_a_signature_over_other_fields_is_refused",
-        ),
+        "attack_parser::test_a_field_given_twice_is_signed_as_it_is_used",
+        "attack_parser::test_a_signature_over_other_fields_is_refused",
     ),
-    Plant(
+    fault(
         32,
         "the client's refusal of compression",
         {"client.connection.connect": removals.compressing},
-        (PARSER + "test_the_client_offers_no_compression",),
+        "attack_parser::test_the_client_offers_no_compression",
     ),
-    Plant(
+    fault(
         32,
         "the relay's refusal of compression",
         {"server.gateway.handshake.ServerProtocol": removals.offering_compression},
-        (
-            PARSER + "test_the_relay_declines_compression_and_does_not_use_it",
-            HANDSHAKE + "test_offered_compression_is_declined",
-        ),
+        "attack_parser::test_the_relay_declines_compression_and_does_not_use_it",
+        "gateway_handshake::test_offered_compression_is_declined",
     ),
-    Plant(
+    fault(
         33,
         "padding",
         {
             E2EE + "body.pad": put(lambda body: body + b"\x80"),
             "crypto_modes.at_rest.pad": put(lambda body: body + b"\x80"),
         },
-        (
-            STATE + "test_few_sizes_are_seen_on_the_wire",
-            "tests/test_e2ee_body.py::test_lengths_say_little",
-            "tests/test_at_rest.py::test_lengths_say_little",
-        ),
+        "attack_state::test_few_sizes_are_seen_on_the_wire",
+        "e2ee_body::test_lengths_say_little",
+        "at_rest::test_lengths_say_little",
     ),
-    Plant(
+    fault(
         35,
         "the check of origins",
         {"server.gateway.handshake.Policy.allows": always(True)},
-        (
-            STRANGERS + "test_a_page_of_another_origin_is_refused_and_a_cookie_opens_nothing",
-            HANDSHAKE + "test_a_page_of_another_origin_is_told_which_line_to_add",
-        ),
+        "attack_strangers::test_a_page_of_another_origin_is_refused_and_a_cookie_opens_nothing",
+        "gateway_handshake::test_a_page_of_another_origin_is_told_which_line_to_add",
     ),
-    Plant(
+    fault(
         36,
         "the deadlines of those who do not read and do not speak",
         {"server.wheel.Wheel.arm": always(None)},
-        (
-            STRANGERS + "test_slow_and_silent_connections_hold_nobody_up_and_end",
-            "tests/test_gateway_floods.py::test_one_that_sends_but_never_reads_is_closed_in_the_end",
-        ),
+        "attack_strangers::test_slow_and_silent_connections_hold_nobody_up_and_end",
+        "gateway_floods::test_one_that_sends_but_never_reads_is_closed_in_the_end",
     ),
-    Plant(
+    fault(
         37,
         "one answer for absent and blocking accounts",
         {"server.directory.Directory.peer": removals.telling_who_blocks},
-        (
-            STRANGERS + "test_crawling_names_is_refused_and_answers_tell_nothing",
-            "tests/test_relay.py::test_absent_and_blocking_recipients_are_the_same",
-        ),
+        "attack_strangers::test_crawling_names_is_refused_and_answers_tell_nothing",
+        "relay::test_absent_and_blocking_recipients_are_the_same",
     ),
-    Plant(
+    fault(
         37,
         "the bucket of lookups",
         {"server.limits.Rates.lookup": always(0.0)},
-        (STRANGERS + "test_crawling_names_is_refused_and_answers_tell_nothing",),
+        "attack_strangers::test_crawling_names_is_refused_and_answers_tell_nothing",
     ),
-    Plant(
+    fault(
         38,
         "the check that a conversation is one's own",
         {"server.conversations.Conversations.peer_of": removals.anybodys},
-        (
-            STRANGERS + "test_somebody_elses_ids_and_made_up_ones_get_the_same_answers",
-            "tests/test_relay.py::test_strangers_learn_nothing_from_a_conversation_id",
-        ),
+        "attack_strangers::test_somebody_elses_ids_and_made_up_ones_get_the_same_answers",
+        "relay::test_strangers_learn_nothing_from_a_conversation_id",
     ),
-    Plant(
+    fault(
         39,
         "the place of a record in its AAD",
         {"crypto_modes.at_rest.AtRestServer._bind": removals.bound_to_nothing},
-        ("tests/test_at_rest.py::test_no_record_opens_in_the_place_of_another",),
+        "at_rest::test_no_record_opens_in_the_place_of_another",
     ),
-    Plant(
+    fault(
         40,
         "the list of what a log line may hold",
         {"server.logs._allow": put(lambda logger, name, event: event)},
-        (
-            STRANGERS + "test_nothing_that_is_said_or_secret_is_logged",
-            "tests/test_logs.py::test_40_no_field_can_hold_a_secret_or_break_a_line",
-        ),
+        "attack_strangers::test_nothing_that_is_said_or_secret_is_logged",
+        "logs::test_40_no_field_can_hold_a_secret_or_break_a_line",
     ),
-    Plant(
+    fault(
         41,
         "the comparison of a report with stamp and commitment",
         {"crypto_modes.franking.equal": always(True)},
-        (
-            "tests/test_franking.py::test_41_mutated_reports_never_verify",
-            "tests/test_franking.py::test_41_another_relay_believes_nothing",
-        ),
+        "franking::test_41_mutated_reports_never_verify",
+        "franking::test_41_another_relay_believes_nothing",
+    ),
+    fault(
+        42,
+        "the end of a revoked device's session",
+        {"server.delivery.Delivery.event": removals.deaf_to_revocation},
+        "admin::test_42_a_revoked_account_is_out_at_once_and_others_stay",
+        "sessions::test_revocation_closes_the_socket_and_the_token",
     ),
 )

@@ -61,11 +61,14 @@ class Survivors:
         name = report.nodeid.partition("[")[0]
         self.failed[name] = self.failed[name] or (report.failed and report.when == "call")
 
+    def found(self) -> list[str]:
+        """The survivors; ``SOUND`` is one if it failed."""
+        return [name for name, failed in self.failed.items() if failed == (name == SOUND)]
+
     def pytest_terminal_summary(self) -> None:
         """One line per survivor, for whoever started this."""
-        for name, failed in self.failed.items():
-            if failed == (name == SOUND):
-                print(f"\n{_SURVIVORS}{name}")  # noqa: T201 - the answer
+        for name in self.found():
+            print(f"\n{_SURVIVORS}{name}")  # noqa: T201 - the answer
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -233,7 +233,7 @@ def test_no_piece_of_an_old_row_outlives_closing(tmp_path: Path) -> None:
     assert traces(tmp_path, now) == len(now)
 
 
-@pytest.mark.attack
+@pytest.mark.attack(27)
 def test_old_session_states_are_not_on_the_disk(store: Keystore, tmp_path: Path) -> None:
     """They open messages that were recorded: their keys were deleted, and must be gone."""
     _, alice, bob = couple()
