@@ -31,7 +31,7 @@ from crypto_modes.errors import LouverError, ModeMismatch, StaleDevices
 
 # How long a message that the relay refuses "for now" is tried again.
 DEADLINE_SECONDS = 60.0
-# Sealing anew this often without success means that the relay contradicts itself.
+# Sealing anew this often for the same lists and policy means that the relay contradicts itself.
 MOST_RESEALS = 4
 
 T = TypeVar("T")
@@ -68,7 +68,8 @@ class Desk(Protocol):
         """The same, fetching what is lacking."""
 
     async def refresh(self, pending: Pending, refusal: LouverError) -> bool:
-        """Fetch what the relay says this client has an old version of; True."""
+        """Fetch what the relay says this client has an old version of; whether that has changed
+        since this was last called."""
 
     def outdated(self, frame: wire.Send) -> bool:
         """Whether ``frame`` was sealed for more readers than its conversation now allows."""
@@ -198,7 +199,7 @@ class Lane:
             self._moved.clear()
             await self._moved.wait()
         delay = 0.0
-        fresh: set[type[LouverError]] = set()
+        fresh: dict[type[LouverError], bool] = {}
         for pending in self._refused():
             error, pending.refusal = pending.refusal, None
             if error is None:
@@ -212,17 +213,20 @@ class Lane:
         await asyncio.sleep(self._backoff.next(delay))
 
     async def _reseal(
-        self, pending: Pending, error: LouverError, fresh: set[type[LouverError]]
+        self, pending: Pending, error: LouverError, fresh: dict[type[LouverError], bool]
     ) -> None:
         """The same message, id and number, in other bytes: the relay has kept none of the old."""
-        pending.reseals += 1
+        if type(error) not in fresh:
+            news = await self._or_give_up(pending, self._desk.refresh(pending, error))
+            if news is None:
+                return
+            fresh[type(error)] = news
+        # While devices come and go, a message may have to be sealed for many lists in turn. Each
+        # was signed by its user; what the relay alone can do is to refuse without a reason.
+        pending.reseals += not fresh[type(error)]
         if pending.reseals > MOST_RESEALS:
             self._give_up(pending, error)
             return
-        if type(error) not in fresh:
-            fresh.add(type(error))
-            if not await self._or_give_up(pending, self._desk.refresh(pending, error)):
-                return
         pending.entry = await self._or_give_up(pending, self._desk.seal(pending)) or pending.entry
 
     async def _post_again(self) -> bool:

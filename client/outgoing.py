@@ -23,7 +23,7 @@ from client.messages import Event, Message, NotSent, Sent
 from client.session import Session
 from client.trust import Trust
 from crypto_modes import policy, wire
-from crypto_modes.contract import ID_SIZE, Draft, NeedDevices, NeedPolicy
+from crypto_modes.contract import ID_SIZE, Draft, NeedPolicy
 from crypto_modes.errors import BelowFloor, LimitExceeded, LouverError, StaleDevices
 
 # Messages without an answer, over all conversations, before `send` waits and `send_soon` raises.
@@ -59,6 +59,8 @@ class Outgoing:
         self._number = 0
         self._lanes: dict[bytes, Lane] = {}
         self._lane_of: dict[int, Lane] = {}
+        # The device lists, recipient's and own, for which a conversation was last sealed anew.
+        self._versions: dict[bytes, list[int]] = {}
         self._room = asyncio.Event()
         self.unanswered = 0
 
@@ -154,11 +156,13 @@ class Outgoing:
         draft = pending.draft
         if isinstance(refusal, StaleDevices):
             # Asked for, although the relay also pushes them: an answer cannot be missed.
-            await self._trust.satisfy(NeedDevices(draft.recipient))
-            await self._trust.satisfy(NeedDevices(draft.sender))
-        else:
-            await self._trust.satisfy(NeedPolicy(draft.conversation, draft.recipient, 0))
-        return True
+            lists = [await self._trust.look_up(each) for each in (draft.recipient, draft.sender)]
+            versions = [each.list.version if each.list is not None else 0 for each in lists]
+            before = self._versions.get(draft.conversation)
+            self._versions[draft.conversation] = versions
+            return versions != before
+        await self._trust.satisfy(NeedPolicy(draft.conversation, draft.recipient, 0))
+        return False
 
     def outdated(self, frame: wire.Send) -> bool:
         conversation = policy.conversation_id(self._account, frame.to)

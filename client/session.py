@@ -26,6 +26,8 @@ from crypto_modes.errors import ConnectionLost, Forbidden, FrameRefused, LouverE
 
 # How long a request, or the first login, is tried again while the relay says "temporary".
 PATIENCE_SECONDS = 30.0
+# The names, brackets and quotes of a frame in JSON, in letters.
+TEXT_REST = 1024
 # A connection that held this long was a good one: the next break starts the back-off anew.
 STEADY_SECONDS = 10.0
 
@@ -104,6 +106,11 @@ class Session:
         self._connection.send(frame)
         self._nudged.set()
         return True
+
+    def frame_room(self) -> int:
+        """How many bytes of binary a frame may hold: JSON writes three of them in four letters."""
+        limit = wire.FRAME_LIMIT if self.welcome is None else self.welcome.limits.frame
+        return (limit - TEXT_REST) * 3 // 4 if self._dial.protocol == "json" else limit
 
     def nudge(self) -> None:
         """``Handler.crowded`` may answer differently now."""

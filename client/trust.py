@@ -83,7 +83,12 @@ class Trust:
         """Make the modes' ends. Called once; a mode may write its first state here."""
         self.account_id = account
         tools = ClientTools(
-            account=account, device=device, state=self._memory.store, random=os.urandom, now=now_ms
+            account=account,
+            device=device,
+            state=self._memory.store,
+            random=os.urandom,
+            now=now_ms,
+            frame=self._session.frame_room(),
         )
         strengths = registry.strengths(self._modes)
         self.pins = Pins(self._memory.store, account, strengths)
@@ -180,15 +185,27 @@ class Trust:
             case NeedDevices(account):
                 await self.look_up(account, answering=want)
             case NeedBundles(account, devices):
-                request = wire.GetKeys(ref=0, account=account, devices=devices)
-                keys = await self._session.ask(request, wire.Keys)
-                await self._supply(keys, account, answering=want)
+                await self._fetch_bundles(account, devices, want)
             case NeedPolicy(_, peer, epoch):
                 ask = wire.SetPolicy(ref=0, peer=peer, epoch=epoch)
                 offered = await self._session.ask(ask, wire.Policy)
                 await self.believe(offered, answering=want)
             case _:
                 raise NotInThisMode("a client's mode asked for what only a relay has")
+
+    async def _fetch_bundles(self, account: bytes, devices: tuple[bytes, ...], want: Want) -> None:
+        """Supply the bundles of these devices; where one has none because it was removed a moment
+        ago, the newer list instead. Raises ``UnknownDevice`` where it is still listed.
+        """
+        request = wire.GetKeys(ref=0, account=account, devices=devices)
+        try:
+            keys = await self._session.ask(request, wire.Keys)
+            await self._supply(keys, account, answering=want)
+        except UnknownDevice:
+            found = await self.look_up(account, answering=want)
+            listed = () if found.list is None else found.list.certificates
+            if {each.device for each in listed}.issuperset(devices):
+                raise
 
     # --- accounts ---
 

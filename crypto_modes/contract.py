@@ -322,13 +322,16 @@ class ServerTools(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClientTools(msgspec.Struct, frozen=True, kw_only=True):
-    """What a mode may use in a client. ``now()`` gives milliseconds."""
+    """What a mode may use in a client. ``now()`` gives milliseconds; ``frame`` is how many bytes of
+    binary a frame may hold, fewer where they travel as text.
+    """
 
     account: bytes
     device: bytes
     state: State
     random: Callable[[int], bytes]
     now: Callable[[], int]
+    frame: int = wire.FRAME_LIMIT
 
 
 class Mode(Protocol):

@@ -156,15 +156,10 @@ class Directory:
         self, entry: Entry, frame: wire.Publish, listed: wire.DeviceList
     ) -> None:
         account = entry.account
-        # Under a replaced key the other devices are only unlinked: `tls` still works for them.
-        if account.key == frame.key:
-            # Their tokens go first. After a crash in between, the list still names what is gone,
-            # and who removed it tries again; the other way round nobody would.
-            for device in entry.devices - {each.device for each in listed.certificates}:
-                await self._store.retire_device(device, account.id)
-                self._removed(account.id, device)
-        await self._store.put_list(account.id, frame.key, listed)
+        removed = await self._store.put_list(account.id, frame.key, listed)
         self.forget(account.id)
+        for device in removed:
+            self._removed(account.id, device)
 
     async def _publish_prekeys(
         self,

@@ -38,6 +38,10 @@ class _Mailbox:
         self.size = OVERHEAD
         self.slots: dict[int, bytes] = {}
 
+    def is_over(self, device: bytes) -> bool:
+        """Whether nobody needs it any more once ``device`` makes another one."""
+        return device == self.maker or CONFIRMATION in self.slots
+
 
 class Mailboxes:
     """All mailboxes of one relay. ``now()`` gives seconds of a clock that never goes back."""
@@ -97,8 +101,9 @@ class Mailboxes:
         if slot != OFFER:
             raise Forbidden("there is no such mailbox: it is older than ten minutes")
         own = [key for key in self._boxes if key[0] == account]
-        former = [key for key in own if self._boxes[key].maker == device]
-        for key in former:  # it has begun anew; nobody uses its former code any more
+        # Those that are done with, and its own former one, whose code nobody has any more.
+        former = [key for key in own if self._boxes[key].is_over(device)]
+        for key in former:
             self._drop(key)
         if len(own) - len(former) >= PER_ACCOUNT:
             raise RateLimited("other devices of this account wait to be linked", retry_after=60.0)

@@ -32,11 +32,14 @@ from tests.store_entries import (
 DAY = 24 * 60 * 60 * 1000
 
 
-def device_list(version: int) -> wire.DeviceList:
-    certificate = wire.Certificate(
-        device=PHONE, signing=b"s" * 32, agreement=b"a" * 32, created=TIME, signature=b"g" * 64
+def device_list(version: int, *devices: bytes) -> wire.DeviceList:
+    certificates = tuple(
+        wire.Certificate(
+            device=each, signing=b"s" * 32, agreement=b"a" * 32, created=TIME, signature=b"g" * 64
+        )
+        for each in devices or (PHONE,)
     )
-    return wire.DeviceList(version=version, certificates=(certificate,), signature=b"g" * 64)
+    return wire.DeviceList(version=version, certificates=certificates, signature=b"g" * 64)
 
 
 def prekey(id: int, algorithm: int, use: str, expires: int = TIME + 30 * DAY) -> wire.Prekey:
@@ -128,21 +131,22 @@ class AccountContract:
         assert bundle.once is not None
 
     @pytest.mark.asyncio
-    async def test_a_retired_device_is_never_bound_again(self, place: Place) -> None:
+    async def test_a_device_that_leaves_the_list_is_gone_for_good(self, place: Place) -> None:
         store = await place.open()
         await populate(store)
         await store.put_prekeys(PHONE, [SIGNED, LAST, prekey(3, 5, "once")])
-        await store.retire_device(PHONE, ALICE)
-        await store.retire_device(PHONE, ALICE)
+        assert await store.put_list(ALICE, b"k" * 32, device_list(2, PHONE, TABLET)) == set()
+        assert await store.put_list(ALICE, b"k" * 32, device_list(3, TABLET)) == {PHONE}
         found = await store.device(PHONE)
         assert found is not None
         assert (found.removed, found.token) == (True, b"")
         assert await store.count_prekeys(PHONE) == (0, 0)
         with pytest.raises(Forbidden, match="for good"):
             await store.bind_device(device(token=b"u" * 32))
-        await store.retire_device(b"never-bound-0001", ALICE)
-        with pytest.raises(Forbidden, match="for good"):
-            await store.bind_device(device(b"never-bound-0001", ALICE))
+        assert await store.put_list(ALICE, b"x" * 32, device_list(4, LAPTOP)) == set()
+        tablet = await store.device(TABLET)
+        assert tablet is not None
+        assert not tablet.removed
 
     @pytest.mark.asyncio
     async def test_a_device_list_only_rises(self, place: Place) -> None:

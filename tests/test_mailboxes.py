@@ -82,6 +82,8 @@ def test_a_device_has_one_and_an_account_four(boxes: Mailboxes) -> None:
     with pytest.raises(RateLimited):
         boxes.write(ALICE, TABLET, b"fifth box 16 byt", 0, b"offer")
     boxes.write(BOB, b"bobby-laptop-002", BOX, 0, b"offer")
+    boxes.write(ALICE, b"device 000000000", b"box 000000000000", 1, b"confirmed")
+    boxes.write(ALICE, TABLET, b"fifth box 16 byt", 0, b"offer")  # one of the four was done with
     boxes.write(ALICE, LAPTOP, b"3rd box, 16 byte", 0, b"offer")  # in the place of its former one
 
 

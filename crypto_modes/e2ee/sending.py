@@ -20,7 +20,7 @@ from crypto_modes.errors import BadArgument, LimitExceeded, UnknownDevice
 from crypto_modes.franking import commitment
 from crypto_modes.primitives import KEM_KEY_SIZE, KEY_SIZE, H
 
-COPIES_ROOM = wire.FRAME_LIMIT - 512  # what a send frame has left for copies
+FRAME_REST = 512  # what a send frame holds beside its copies
 _COPY_FRAMING = 24
 
 
@@ -100,7 +100,7 @@ def _copies(
     """
     now, random = memory.tools.now(), memory.tools.random
     sizes = [each.session.size(len(plaintext)) for each in targets]
-    room = COPIES_ROOM - sum(sizes) - len(targets) * _COPY_FRAMING
+    room = memory.tools.frame - FRAME_REST - sum(sizes) - len(targets) * _COPY_FRAMING
     if room < 0:
         raise LimitExceeded(f"too long for {len(targets)} devices in one frame; split it")
     for each in targets:

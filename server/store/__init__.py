@@ -230,12 +230,13 @@ class Store(Protocol):
     async def remove_device(self, id: bytes) -> None:
         """Forget the device, its token, its cursors and its prekeys."""
 
-    async def retire_device(self, id: bytes, account: bytes) -> None:
-        """The same, but for its id, which cannot be bound again."""
-
     # directory
-    async def put_list(self, account: bytes, key: bytes, devices: wire.DeviceList) -> None:
-        """Store the list and enter it in the key log, both or neither.
+    async def put_list(
+        self, account: bytes, key: bytes, devices: wire.DeviceList
+    ) -> frozenset[bytes]:
+        """Store the list, enter it in the key log, and remove the devices that the list before
+        named under the same key and this one does not, of which only the ids are kept: all or
+        nothing. Which devices were removed.
 
         Raises ``KeyRefused`` unless the version is higher than the stored one."""
 

@@ -224,14 +224,15 @@ class SqliteStore:
         self._cursors.forget(id)
         await self._write(accounts.remove_device, id)
 
-    async def retire_device(self, id: bytes, account: bytes) -> None:
-        self._cursors.forget(id)
-        await self._write(accounts.retire_device, id, account)
-
     # directory
 
-    async def put_list(self, account: bytes, key: bytes, devices: wire.DeviceList) -> None:
-        await self._write(accounts.put_list, account, key, devices)
+    async def put_list(
+        self, account: bytes, key: bytes, devices: wire.DeviceList
+    ) -> frozenset[bytes]:
+        removed = await self._write(accounts.put_list, account, key, devices)
+        for device in removed:
+            self._cursors.forget(device)
+        return removed
 
     async def log_key(self) -> bytes:
         return await self._read(service.log_key)

@@ -60,8 +60,12 @@ def by_name(db: apsw.Connection, name: str) -> Account | None:
     return found
 
 
-def put_list(db: apsw.Connection, account: bytes, key: bytes, devices: wire.DeviceList) -> None:
-    """Raises ``KeyRefused`` unless the version rises, ``Forbidden`` for no such account."""
+def put_list(
+    db: apsw.Connection, account: bytes, key: bytes, devices: wire.DeviceList
+) -> frozenset[bytes]:
+    """Which devices are gone with it. Raises ``KeyRefused`` unless the version rises, ``Forbidden``
+    for no such account.
+    """
     stored = by_id(db, account)
     if stored is None:
         raise Forbidden("there is no such account")
@@ -74,6 +78,17 @@ def put_list(db: apsw.Connection, account: bytes, key: bytes, devices: wire.Devi
         "UPDATE account SET key = ?, list = ? WHERE id = ?", (key, _ENCODE(devices), account)
     )
     key_log.append(db, account, key, devices)
+    # Under a replaced key the other devices are only unlinked: `tls` still works for them.
+    former = stored.list.certificates if stored.list is not None and stored.key == key else ()
+    removed = {each.device for each in former} - {each.device for each in devices.certificates}
+    for device in removed:
+        remove_device(db, device)
+        # Only the id is kept, so that nobody binds it again.
+        db.execute(
+            "INSERT INTO device (id, account, token, created, expires) VALUES (?, ?, x'', 0, 0)",
+            (device, account),
+        )
+    return frozenset(removed)
 
 
 def bind(db: apsw.Connection, device: Device) -> None:
@@ -121,15 +136,6 @@ def remove_device(db: apsw.Connection, id: bytes) -> None:
     """Its token, cursors, prekeys and grants go with it, by the schema's cascades."""
     db.execute("DELETE FROM prekey_grant WHERE requester = ?", (id,))
     db.execute("DELETE FROM device WHERE id = ?", (id,))
-
-
-def retire_device(db: apsw.Connection, id: bytes, account: bytes) -> None:
-    """The same, and only the id is kept, so that nobody binds it again."""
-    remove_device(db, id)
-    db.execute(
-        "INSERT INTO device (id, account, token, created, expires) VALUES (?, ?, x'', 0, 0)",
-        (id, account),
-    )
 
 
 def set_block(db: apsw.Connection, account: bytes, blocked: bytes, on: bool) -> None:
