@@ -43,7 +43,6 @@ async def run(
             weather.become(kind)
             await asyncio.sleep(chance.uniform(0.3, 1.2))
             weather.become("calm")
-            company.history.forgiven()
             resumed += await _resume(company)
         await company.finish()
     finally:

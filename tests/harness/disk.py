@@ -54,16 +54,20 @@ class _File(apsw.VFSFile):
         self._name = PurePath(path).name
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
-        self._steps.append(Step("write", self._name, offset, bytes(data)))
+        self._record(Step("write", self._name, offset, bytes(data)))
         super().xWrite(data, offset)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802 - SQLite's name
-        self._steps.append(Step("truncate", self._name, newsize))
+        self._record(Step("truncate", self._name, newsize))
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         super().xSync(flags)
-        self._steps.append(Step("sync", self._name))
+        self._record(Step("sync", self._name))
+
+    def _record(self, step: Step) -> None:
+        if self._name:  # one without a name is scratch space, gone with the process
+            self._steps.append(step)
 
 
 @contextmanager

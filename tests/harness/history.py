@@ -98,14 +98,12 @@ class History:
             self._note("conflict", f"seq {seq} is {before.hex()} and {id.hex()}")
 
     def acked(self, device: bytes, conversation: bytes, seq: int) -> None:
-        """The device told the relay that it has everything up to ``seq``."""
+        """The device told the relay that it has everything up to ``seq``, and the relay read it."""
         stream = self._streams[device, conversation]
         stream.acked = max(stream.acked, seq)
 
     def forgiven(self) -> None:
-        """Acks may have been lost, in a relay that was killed (cursors are lazily durable) or on
-        the way: it may deliver again what they were about.
-        """
+        """The relay was killed: cursors are lazily durable, and it may deliver again."""
         for stream in self._streams.values():
             stream.acked = 0
 

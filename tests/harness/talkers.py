@@ -12,7 +12,7 @@ import contextlib
 import os
 import random
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from websockets.exceptions import WebSocketException
@@ -59,6 +59,7 @@ class Talker:
         self._pending: OrderedDict[bytes, bytes] = OrderedDict()
         self._refs: dict[int, bytes] = {}
         self._unacked = 0
+        self._claims: deque[tuple[int, int]] = deque()
         self._got: dict[int, bytes] = {}
         self._upto = 0
         self._answered = 0.0
@@ -128,6 +129,7 @@ class Talker:
 
     async def _converse(self, client: RawClient) -> None:
         self._refs.clear()
+        self._claims.clear()
         for id_ in list(self._pending):
             await self._send(client, id_)
         self._answered = asyncio.get_running_loop().time()
@@ -185,6 +187,10 @@ class Talker:
     def _accepted(self, frame: wire.Accepted) -> None:
         self._answered = asyncio.get_running_loop().time()
         self._refs.pop(frame.ref, None)
+        # An ack is not answered. That it arrived shows when something sent after it is.
+        while self._claims and self._claims[0][0] < frame.ref:
+            _, upto = self._claims.popleft()
+            self._history.acked(self.device, self.conversation, upto)
         self._settle(frame.id, frame.seq)
 
     def _settle(self, id_: bytes, seq: int) -> None:
@@ -219,7 +225,7 @@ class Talker:
         if self._unacked and self._upto:
             self._unacked = 0
             await client.send(wire.Ack(conversation=self.conversation, seq=self._upto))
-            self._history.acked(self.device, self.conversation, self._upto)
+            self._claims.append((client.ref(), self._upto))
 
 
 class Company:
