@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import cast
 
+from client.attachments import Attachments
 from client.compose import Compose
 from client.contents import Contents
 from client.entrance import Dial
@@ -53,6 +54,9 @@ class Chat:
         self._incoming = Incoming(*rooms)
         self._outgoing = Outgoing(*rooms, self._incoming.settled)
         self.compose = Compose(self._memory, self._trust, self._contents, self.send)
+        self.attachments = Attachments(
+            self._memory, self._session, self._trust, self._outgoing, self._emit
+        )
         self._keys = OwnKeys(self._session, self._trust)
         self.key_watch = KeyWatch(self._memory, self._trust, self._emit)
         self.linking = Linking(
@@ -257,6 +261,7 @@ class Chat:
         self._closing = True
         self._incoming.flush()
         self.proposals.close()
+        await self.attachments.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -275,6 +280,7 @@ class Chat:
             self._trust.begin(welcome.account, welcome.device)
             self._incoming.begin(welcome.account)
             self._outgoing.begin(welcome.account, welcome.device)
+            self.attachments.begin()
         elif self.unlinked is None:
             self._spawn(partial(self._keys.publish, welcome.words))
             self._spawn(self.key_watch.look)

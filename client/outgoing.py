@@ -86,9 +86,16 @@ class Outgoing:
             self._session.check()
 
     def add(
-        self, peer: bytes, content: bytes, kind: wire.Kind, reply_to: bytes
+        self,
+        peer: bytes,
+        content: bytes,
+        kind: wire.Kind,
+        reply_to: bytes,
+        *,
+        id: bytes = b"",
     ) -> asyncio.Future[Sent]:
-        """Put a message on its way; at once where nothing is lacking.
+        """Put a message on its way; at once where nothing is lacking. It gets an ``id`` if it has
+        none.
 
         Raises ``LimitExceeded`` for too much content or too many messages without an answer.
         """
@@ -98,7 +105,7 @@ class Outgoing:
         content = self._contents.timed(policy.conversation_id(self._account, peer), content)
         if len(content) > wire.CONTENT_LIMIT:
             raise LimitExceeded(f"a message may have at most {wire.CONTENT_LIMIT} bytes")
-        draft = self._draft(peer, os.urandom(ID_SIZE), kind, content, reply_to)
+        draft = self._draft(peer, id or os.urandom(ID_SIZE), kind, content, reply_to)
         pending = Pending(draft, mode=self._trust.pins.floor(draft.conversation, kind) or "")
         self.unanswered += 1
         self._lane(pending.draft.conversation).add(pending)

@@ -132,6 +132,11 @@ class Trust:
             return mode != other
         return self._modes[mode].strength < self._modes[other].strength
 
+    def reads(self, mode: str, adversary: str) -> bool:
+        """Whether one of ``contract.ADVERSARIES`` reads ``mode``, as it declares itself."""
+        self.client(mode)  # installed, or ModeMismatch
+        return self._modes[mode].visibility[adversary]
+
     def strongest(self) -> str:
         """The installed mode that the fewest people can read, of those that the relay knows too."""
         welcome = self._session.welcome
