@@ -188,6 +188,8 @@ class Receiver:
                 warnings = (*warnings, "fork")
         # A session that takes the place of one that worked: a reinstalled peer, or a clone.
         reset = former is not None and (former.answered if came.begins else came.answered)
+        # So is one that begins with a counter of the past: a copy that fell out, and begins anew.
+        reset = reset or (came.begins is not None and "fork" in warnings)
         return ((*warnings, "session_reset") if reset else warnings), unopened
 
 
