@@ -15,9 +15,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from secrets import SystemRandom
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from client.key_log import OWN, KeyLog
+import msgspec
+
+from client.key_log import OWN, KeyLog, LogState
 from client.memory import Memory
 from client.messages import Event, LogRefusal, OwnKeyRefusal, SplitView
 from client.trust import Trust, now_ms
@@ -30,6 +32,7 @@ from crypto_modes.errors import (
     LogRefused,
     LouverError,
     NotInThisMode,
+    UnknownDevice,
 )
 from crypto_modes.primitives import equal
 from crypto_modes.transparency import key_log
@@ -57,6 +60,30 @@ class Own(NamedTuple):
     number: int
     key: bytes
     version: int
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """What was proved of somebody's keys, just now: the entry of exactly this key and list is
+    number ``index`` (from 0) in the tree of ``log.head``, which continues every one seen before.
+    ``own`` are the entries of one's own account, each of its own doing.
+    """
+
+    account: bytes
+    name: str
+    key: bytes
+    version: int
+    devices: int
+    index: int
+    log: LogState
+    safety_number: str
+    own: tuple[Own, ...]
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """What a mode offers whose safety numbers machines compare, too."""
+
+    def safety_text(self, peer: bytes) -> str: ...
 
 
 class KeyWatch:
@@ -107,6 +134,44 @@ class KeyWatch:
             self._emit(LogRefusal(str(error)))
         except KeyRefused as error:
             self._emit(OwnKeyRefusal(str(error)))
+
+    # --- for the person ---
+
+    async def verify(self, peer: bytes | str) -> Verified:
+        """Prove the keys of ``peer``, and that the log holds together, all of it anew.
+
+        Raises ``KeyChanged``, ``KeyRefused`` or ``LogRefused`` where anything does not hold, and
+        ``UnknownDevice`` where nothing was published.
+        """
+        found = await self._trust.look_up(await self._trust.account(peer))
+        if found.list is None:
+            raise UnknownDevice("this user has published no keys yet; ask them to connect once")
+        own = await self.watch()
+        await self.hear()
+        if self.log.split() is not None:
+            raise LogRefused("the relay shows different key logs to different people: split view")
+        entry = key_log.entry(found.account, found.key, found.list)
+        index = await self.log.prove(found.account, entry)
+        mine = found.account == self._trust.account_id
+        return Verified(
+            account=found.account,
+            name=found.name,
+            key=found.key,
+            version=found.list.version,
+            devices=len(found.list.certificates),
+            index=index,
+            log=self.log.state(),
+            safety_number="" if mine else self._trust.safety_number(found.account),
+            own=tuple(own),
+        )
+
+    def safety_text(self, peer: bytes) -> str:
+        """The safety number in full, for a QR code. Raises ``NotInThisMode`` as the number does."""
+        self._trust.safety_number(peer)
+        client = self._trust.verifying()
+        if not isinstance(client, Showing):
+            raise NotInThisMode("no mode with a safety number for machines is installed here")
+        return client.safety_text(peer)
 
     # --- the own account ---
 
@@ -185,6 +250,12 @@ class KeyWatch:
         Under another key there may only be what this account had before its key was replaced on
         purpose: entered before the first under this key, with versions below its first.
         """
+        hidden = [each.number for each in own if not each.key]
+        if hidden:
+            raise KeyRefused(
+                f"the key log holds an entry for your account (number {hidden[0]}) that the relay"
+                " does not show you: others may be shown keys that are not yours"
+            )
         mine = [each for each in own if each.key == key]
         if not mine:
             raise KeyRefused(
@@ -192,14 +263,8 @@ class KeyWatch:
             )
         first = mine[0]
         for each in own:
-            if not each.key:
-                raise KeyRefused(
-                    f"the key log holds an entry for your account (number {each.number}) that the"
-                    " relay does not show you: others may be shown keys that are not yours"
-                )
-            if each.key != key and not (
-                each.number < first.number and each.version < first.version
-            ):
+            before = each.number < first.number and each.version < first.version
+            if each.key != key and not before:
                 raise KeyRefused(
                     f"the key log holds another key for your account (number {each.number}): it was"
                     " replaced from another device, or the relay shows others a false one"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from client.cli import chatting, devices, export, policy, report
+from client.cli import chatting, devices, export, keys, policy, report
 from client.cli.options import elsewhere
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.add_typer(chatting.app)
 app.add_typer(devices.app)
 app.add_typer(export.app, name="export")
+app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")
 app.add_typer(report.app, name="report")
 

@@ -1,0 +1,68 @@
+"""The commands about other people's keys, and the relay's log of them.
+
+What may live here: their options. What they do is in ``client.key_commands``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+
+from client.cli import options
+
+app = typer.Typer(no_args_is_help=True, help="Compare and verify the keys of others.")
+
+Name = Annotated[str, typer.Argument(help="The name of the other user.")]
+
+
+@app.command()
+def show(
+    name: Name,
+    qr: Annotated[bool, typer.Option("--qr", help="Also as a QR code.")] = False,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the safety number with somebody, to compare by voice or in person."""
+    place = options.place(home, profile)
+    options.run(lambda terms: _commands().show(terms, name, as_qr=qr), place, as_json)
+
+
+@app.command()
+def verify(
+    name: Name,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Prove by the relay's key log that somebody's keys are what everybody sees."""
+    place = options.place(home, profile)
+    options.run(lambda terms: _commands().verify(terms, name), place, as_json)
+
+
+@app.command()
+def log(
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show the key of the relay's log as it is pinned here, and its newest checkpoint."""
+    options.run(lambda terms: _commands().log(terms), options.place(home, profile), as_json)
+
+
+@app.command()
+def accept_log(
+    key: Annotated[str, typer.Argument(help="NAME+ID+KEY, told by the operator another way.")],
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Begin anew with a log that was restored or set up again: forgets the one before."""
+    place = options.place(home, profile)
+    options.run(lambda terms: _commands().accept_log(terms, key), place, as_json)
+
+
+def _commands() -> Any:
+    return importlib.import_module("client.key_commands")
