@@ -145,8 +145,10 @@ class Chat:
 
     async def mark_read(self, message: Message) -> None:
         """Tell the peer that the person has read everything up to ``message``. Nothing is told of
-        an own message, or of one that this device could not open."""
-        if message.opened and not message.own:
+        an own message, of one that this device could not open, or to a stranger: to somebody whom
+        this user has never written to."""
+        known = self._contents.acquainted(message.conversation)
+        if message.opened and not message.own and known:
             self._session.post(wire.Read(conversation=message.conversation, seq=message.seq))
 
     async def events(self) -> AsyncIterator[Event]:

@@ -9,6 +9,7 @@ table                 key                                           value
 client_alterations    conversation || id of what they alter         their ids, 16 bytes each
 client_expiry         due ms u64 || conversation || id              nothing
 client_timers         conversation                                  seconds u64 || seq u64
+client_acquainted     conversation                                  nothing: this user wrote there
 ====================  ============================================  =========================
 
 What alters a message is a message of its own and kept as one, with its evidence: so an edit can be
@@ -44,6 +45,7 @@ from crypto_modes.contract import ID_SIZE
 from crypto_modes.errors import LouverError, StoreUnavailable
 
 _ALTERATIONS, _EXPIRY, _TIMERS = "client_alterations", "client_expiry", "client_timers"
+_ACQUAINTED = "client_acquainted"
 # Edits of one message, and the deletion; of reactions only each user's newest counts.
 MOST_ALTERATIONS = 32
 # Clocks jump: it is looked again at least this often.
@@ -76,6 +78,8 @@ class Contents:
         or None: it alters what is unknown here or not its sender's, and nobody must notice.
         """
         what = message.what
+        if message.own and not self.acquainted(message.conversation):
+            self._memory.store.put(_ACQUAINTED, message.conversation, b"")
         if isinstance(what, Alteration):
             return self._alter(message, what)
         if isinstance(what, Timer):
@@ -97,6 +101,10 @@ class Contents:
         """After how many seconds new messages disappear there; 0: they stay."""
         raw = self._memory.store.get(_TIMERS, conversation)
         return 0 if raw is None else int(_TIMER.unpack(raw)[0])
+
+    def acquainted(self, conversation: bytes) -> bool:
+        """Whether this user has written there: strangers get no receipts."""
+        return self._memory.store.get(_ACQUAINTED, conversation) is not None
 
     def shown(self, message: Message) -> Message | None:
         """A kept message as it is now; None for what is nothing by itself, or disappeared."""

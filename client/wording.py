@@ -42,7 +42,7 @@ _EXITS: tuple[tuple[type[LouverError], int], ...] = (
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # The id of a message -> how it is called on the screen.
 Number = Callable[[bytes], str]
-UNNUMBERED = "an earlier message"
+UNNUMBERED = "another message"
 _WARNINGS = {
     "below_floor": "WEAKER THAN PROMISED",
     "cannot_open": "cannot be opened on this device",

@@ -151,6 +151,7 @@ async def test_receipts_typing_and_blocking(start_relay: StartRelay) -> None:
     async with enter(relay, "alice") as alice, enter(relay, "bob") as bob:
         sent = await alice.send("bob", "read me")
         (message,) = await take(bob)
+        await bob.send("alice", "I know you")
         seen = asyncio.create_task(first(alice, lambda event: isinstance(event, wire.Receipt)))
         await bob.mark_read(message)
         receipt = await seen

@@ -10,6 +10,7 @@ from client import Chat, Gone, Message
 from crypto_modes import content, wire
 from crypto_modes.content import Deletion, Edit, Reaction, Timer
 from crypto_modes.errors import BadArgument
+from server.receipts import DELAY_SECONDS
 from tests.conftest import StartRelay
 from tests.hostile_relay import HostileRelay, Line, hostile_relay
 from tests.test_attack_replay import rest
@@ -123,13 +124,31 @@ async def test_what_shows_nothing_gives_no_receipt(start_relay: StartRelay, mode
         for message in await rest(bob):
             await bob.mark_read(message)
         # What can be seen gives one, and so it would have come by now.
-        await asyncio.sleep(2.2)
+        await asyncio.sleep(max(DELAY_SECONDS) + 0.2)
         assert not receipts.done()
         await mallory.send("bob", "look")
         (message,) = await take(bob)
         await bob.mark_read(message)
         assert (await asyncio.wait_for(receipts, 10)).seq == message.seq
         assert texts(await bob.history("mallory")) == ["hello", "look"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.attack(13)
+async def test_a_stranger_gets_no_receipt_before_the_first_answer(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay(mode="e2ee")
+    async with enter(relay, "mallory") as mallory, enter(relay, "bob") as bob:
+        receipts = asyncio.create_task(receipt(mallory))
+        await mallory.send("bob", "psst")
+        (message,) = await take(bob)
+        await bob.mark_read(message)
+        await asyncio.sleep(max(DELAY_SECONDS) + 0.2)
+        assert not receipts.done()
+        await bob.send("mallory", "who are you?")
+        await bob.mark_read(message)
+        assert (await asyncio.wait_for(receipts, 10)).seq == message.seq
 
 
 async def receipt(chat: Chat) -> wire.Receipt:

@@ -132,11 +132,16 @@ async def test_what_a_page_cannot_open_comes_empty(relay: FakeRelay, chat: Chat)
 async def test_nothing_is_told_read_that_was_not_or_is_ones_own(
     relay: FakeRelay, chat: Chat
 ) -> None:
-    for text in (b"", b"theirs"):
-        for warnings in ((), ("no_copy",), ("gap:1", "cannot_open")):
-            await chat.mark_read(msgspec.structs.replace(kept(text), warnings=warnings))
-            await chat.mark_read(msgspec.structs.replace(kept(text), warnings=warnings, own=True))
-    last = kept(b"last", seq=2)
+    place = policy.conversation_id(relay.account("alice"), relay.account("bob"))
+    for written in (False, True):
+        if written:  # until then the reader tells a stranger nothing
+            await chat.send("bob", "hello")
+        for text in (b"", b"theirs"):
+            for warnings in ((), ("no_copy",), ("gap:1", "cannot_open")):
+                told = msgspec.structs.replace(kept(text), conversation=place, warnings=warnings)
+                await chat.mark_read(told)
+                await chat.mark_read(msgspec.structs.replace(told, own=True))
+    last = msgspec.structs.replace(kept(b"last", seq=2), conversation=place)
     await chat.mark_read(last)
     async with asyncio.timeout(10):
         while not relay.reads or relay.reads[-1].seq != last.seq:
