@@ -153,6 +153,12 @@ PLANTS: tuple[Plant, ...] = (
         "pins::test_a_relay_cannot_lower_the_floor",
     ),
     fault(
+        15,
+        "the marks of what is below the floor",
+        {"crypto_modes.pins.Pins.note_received": always(())},
+        "attack_downgrade::test_an_envelope_in_a_weaker_mode_is_marked_live_and_in_history",
+    ),
+    fault(
         16,
         "the checks of a bundle",
         {E2EE + "handshakes.check_bundle": always(None)},
