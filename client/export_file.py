@@ -140,7 +140,7 @@ def read(file: IO[bytes]) -> Iterator[Line]:
     while raw := file.readline(LINE_LIMIT + 1):
         try:
             line = _decode(raw)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             raise Damaged(f"line {count + 1} is not of an export of this format") from None
         if count == 0 and not (isinstance(line, About) and line.format == FORMAT):
             raise Damaged(f"this does not begin as an export of format {FORMAT} does")

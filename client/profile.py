@@ -49,7 +49,7 @@ def load(place: Path) -> Profile:
         raise BadConfig(
             f"there is no profile in {place} yet; run: louver register NAME --url wss://…"
         ) from None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadConfig(f"cannot read {file}: {error}") from None
 
 

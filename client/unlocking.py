@@ -93,7 +93,7 @@ def _new_header(kdf: Literal["argon2id", "file"]) -> _Header:
 def _read_header(raw: bytes, where: Path) -> _Header:
     try:
         header = msgspec.msgpack.decode(raw, type=_Header)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise BadConfig(f"the key store {where} is damaged; {ANEW}") from None
     if header.format != FORMAT:
         raise BadConfig(f"the key store {where} is of another version of Louver; open it with that")

@@ -138,7 +138,7 @@ def _ask(url: str, token: str, report: Report) -> list[Answer]:
         raise ConnectionLost(f"the relay at {url} did not answer the question: {answer.status}")
     try:
         answers = msgspec.json.decode(read, type=list[Answer])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConnectionLost(f"what answers at {url} is no relay: {error}") from None
     if len(answers) != len(report.items):
         raise ConnectionLost(f"the relay at {url} answered another question")

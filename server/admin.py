@@ -66,5 +66,5 @@ def _token(settings: Settings) -> str:
 def _detail(answer: bytes) -> str:
     try:
         return msgspec.json.decode(answer, type=_Problem).detail
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return "its answer is not understood; is this another program's port?"

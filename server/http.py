@@ -299,7 +299,7 @@ def _revocation(body: bytes) -> tuple[str, bytes]:
 def _default(body: bytes) -> NewDefault:
     try:
         asked = msgspec.json.decode(body, type=NewDefault)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise BadArgument(
             f'the body must be {{"mode": m, "modes": {{kind: m}}}}: {error}'
         ) from None
@@ -311,7 +311,7 @@ def _default(body: bytes) -> NewDefault:
 def _sunset_step(body: bytes) -> SunsetStep:
     try:
         return msgspec.json.decode(body, type=SunsetStep)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise BadArgument(
             f'the body must be {{"event": e}}, with a plan or none: {error}'
         ) from None

@@ -16,6 +16,7 @@ from tests.harness.__main__ import HARNESSES
 SMALL: dict[str, dict[str, Any]] = {
     "chaos": {"rounds": 1},
     "faults": {"rounds": 1},
+    "fuzz": {"seconds": 1.0},
     "kill": {"kills": 3},
     "powercut": {"cuts": 150, "messages": 150},
     "restart": {"restarts": 2},
@@ -39,6 +40,7 @@ async def test_nothing_is_found(name: str, tmp_path: Path) -> None:
     [
         ("chaos", "forgetful_delivery"),
         ("faults", "sync_again"),
+        ("fuzz", "careless_decoder"),
         ("kill", "early_ack"),
         ("powercut", "synchronous_off"),
         ("restart", "late_marks"),

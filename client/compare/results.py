@@ -265,7 +265,7 @@ def read(directory: Path) -> Results:
         return msgspec.json.decode(path.read_bytes(), type=Results)
     except OSError as error:
         raise BadArgument(f"no results in {directory}: {error.strerror}") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadArgument(f"{path} does not follow {SCHEMA}: {error}") from None
 
 

@@ -115,7 +115,7 @@ def load(path: Path) -> Trace:
         raise BadArgument(f"{path}: a trace has a header line and 1 to {ROWS_LIMIT} rows")
     try:
         head = msgspec.json.decode(lines[0], type=Header)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadArgument(f"{path}, line 1: {error}") from None
     if head.schema != SCHEMA or not 2 <= head.users <= USERS_LIMIT:
         raise BadArgument(f"{path}, line 1: want schema {SCHEMA!r} and 2 to {USERS_LIMIT} users")
@@ -129,7 +129,7 @@ def _rows(path: Path, lines: list[bytes], users: int) -> tuple[Row, ...]:
         try:
             row = decoder.decode(line)
             _check(row, users, rows[-1].at_us if rows else 0)
-        except (msgspec.MsgspecError, BadArgument) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, BadArgument) as error:
             raise BadArgument(f"{path}, line {number}: {error}") from None
         rows.append(row)
     return tuple(rows)
