@@ -136,12 +136,19 @@ class Chat:
         self, peer: bytes | str, *, before: int = 0, limit: int = 50
     ) -> list[Message]:
         """The newest ``limit`` (at most 500) messages with ``peer`` before the seq ``before``,
-        oldest first. What this device cannot open comes empty, with the warning ``cannot_open``.
+        oldest first: as they are now, without what only altered them or has disappeared; nothing
+        where there is nothing older. What this device cannot open comes empty, with the warning
+        ``cannot_open``.
         """
         conversation = await self._conversation(peer)
-        request = wire.History(ref=0, conversation=conversation, before=before, limit=limit)
-        page = await self._session.ask(request, wire.Page)
-        return await self._incoming.recall(conversation, page.messages)
+        while True:
+            request = wire.History(ref=0, conversation=conversation, before=before, limit=limit)
+            page = (await self._session.ask(request, wire.Page)).messages
+            found = await self._incoming.recall(conversation, page)
+            oldest = min((each.seq for each in page), default=0)
+            if found or oldest <= 1 or (before and oldest >= before):
+                return found
+            before = oldest  # nothing of this page is shown any more; what is older may be
 
     async def mark_read(self, message: Message) -> None:
         """Tell the peer that the person has read everything up to ``message``. Nothing is told of

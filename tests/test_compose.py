@@ -58,6 +58,20 @@ async def test_everything_that_can_be_said_is_heard_in_every_mode(
             assert [each.deleted for each in history] == [True, False]
 
 
+@pytest.mark.asyncio
+async def test_pages_of_which_nothing_is_shown_do_not_end_the_history(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay()
+    async with enter(relay, "alice") as alice, enter(relay, "bob"):
+        said = await alice.send("bob", "the oldest")
+        for emoji in "abcdefg":
+            await alice.compose.react("bob", said.id, emoji)
+        (found,) = await alice.history("bob", limit=2)
+        assert (found.id, [*found.reactions.values()]) == (said.id, ["g"])
+        assert await alice.history("bob", before=said.seq, limit=2) == []
+
+
 @every_mode
 @pytest.mark.asyncio
 async def test_messages_disappear_from_both_ends(start_relay: StartRelay, mode: str) -> None:
