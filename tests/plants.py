@@ -18,9 +18,11 @@ from typing import Any
 
 import pytest
 
-from tests.planted import PLANTS, Change, Plant
+from tests import planted, planted_keys
+from tests.planted import Change, Plant
 
 ROOT = Path(__file__).parent.parent
+PLANTS = planted.PLANTS + planted_keys.PLANTS
 _SURVIVORS = "survived: "
 
 

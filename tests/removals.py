@@ -36,6 +36,25 @@ def without_aad(real: Any) -> Any:
     return lambda key, nonce, data, aad: real(key, nonce, data, b"")
 
 
+def at_once(value: object) -> Change:
+    """A coroutine that does nothing, and says ``value``."""
+
+    async def said(*given: Any, **named: Any) -> object:
+        return value
+
+    return lambda real: said
+
+
+def any_log(real: Any) -> Any:
+    """A log under whatever key its answer names."""
+
+    def opened(self: Any, log: Any) -> Any:
+        self._store.delete("key_log", b"key")
+        return real(self, log)
+
+    return opened
+
+
 class Nobody(Exception):
     """What no code raises: a clause that would catch errors catches none."""
 
