@@ -48,6 +48,8 @@ def test_every_phase_is_reached_and_has_an_effect() -> None:
         ("ended", FINAL, None),
         ("cancelled", FINAL, None),
     ],
+    # Named without the times: they differ from one process to the next.
+    ids=["planned", "before freeze", "freeze", "before final", "final", "ended", "cancelled"],
 )
 def test_the_calendar_moves_only_what_was_announced(
     phase: Phase, now: int, event: str | None
