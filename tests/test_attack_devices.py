@@ -100,6 +100,35 @@ async def test_a_device_that_the_relay_adds_gets_nothing(
 
 @pytest.mark.asyncio
 @pytest.mark.attack(1)
+async def test_the_relay_cannot_put_a_removed_device_back(start_relay: StartRelay) -> None:
+    """Its certificate is real; the list that names it again is nobody's."""
+    async with (
+        hostile_relay(await start_relay(mode="e2ee")) as hostile,
+        enter(hostile, "alice") as alice,
+        enter(hostile, "bob") as phone,
+        enter(hostile, "bob") as tablet,
+    ):
+        await link(phone, tablet)
+        both = (await alice.devices("bob")).list
+        await phone.linking.remove(tablet.welcome.device)
+        now = await alice.devices("bob")
+        assert both is not None
+        assert now.list is not None
+        back = changed(now.list, version=now.list.version + 1, certificates=both.certificates)
+
+        def lie(line: Any, frame: wire.Devices) -> wire.Devices:
+            his = frame.account == phone.account and line.name == "alice"
+            return changed(frame, list=back) if his else frame  # type: ignore[no-any-return]  # the same type
+
+        hostile.down(wire.Devices, lie)
+        with pytest.raises(KeyRefused):
+            await alice.devices("bob")
+        await alice.send("bob", "to the phone")
+        assert [each.device for each in hostile.sends("alice")[-1].copies] == [phone.welcome.device]
+
+
+@pytest.mark.asyncio
+@pytest.mark.attack(1)
 async def test_the_relay_cannot_offer_another_device_under_a_code(start_relay: StartRelay) -> None:
     """It has seen an offer, and puts its own device's keys into it."""
     async with (

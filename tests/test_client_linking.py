@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,6 +162,27 @@ async def test_a_list_that_changed_meanwhile_leaves_the_new_device_as_it_was(
         assert laptop.unlinked is not None
         await link(phone, laptop)
         assert len(await listed(phone)) == 3
+
+
+@pytest.mark.asyncio
+async def test_keys_are_at_the_relay_before_the_list_that_names_their_device(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await start_relay(mode="e2ee")
+    async with enter(relay, "bob") as phone, enter(relay, "bob") as laptop:
+        store, order = relay.app.store, []
+        for name in ("put_prekeys", "put_list"):
+
+            def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+                async def noted(*given: Any) -> Any:
+                    order.append(name)
+                    return await real(*given)
+
+                return noted
+
+            monkeypatch.setattr(store, name, noting(name, getattr(store, name)), raising=False)
+        await link(phone, laptop)
+        assert order[:2] == ["put_prekeys", "put_list"]
 
 
 # --- removing ---

@@ -31,6 +31,8 @@ def test_the_first_publication_is_complete() -> None:
     alice = Device(relay, ALICE, b"alice-phone-0001")
     frames = alice.client.publication(None)
     assert frames[0].key == alice.client.pinned_key(ALICE)
+    # With the list come keys to begin a session with: nobody meets a device without them.
+    assert {"signed", "last"} <= {each.use for each in frames[0].prekeys}
     assert count(prekeys(frames)) == {
         ("signed", 5): 1,
         ("last", 8): 1,
