@@ -88,8 +88,14 @@ def hmac(key: bytes, data: bytes) -> bytes:
 
 
 def hmac_pair(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
-    """``(hmac(key, first), hmac(key, second))`` for one key schedule."""
-    inner, outer = _blocks(key)
+    """``(hmac(key, first), hmac(key, second))`` for one key schedule.
+
+    Raises ``BadArgument`` for a key of more than 64 bytes, which HMAC would hash first.
+    """
+    if len(key) > _BLOCK:
+        raise BadArgument("two values are derived from a key of at most 64 bytes")
+    block = key.ljust(_BLOCK, b"\0")
+    inner, outer = block.translate(_INNER), block.translate(_OUTER)
     return (
         _sha256(outer + _sha256(inner + first).digest()).digest(),
         _sha256(outer + _sha256(inner + second).digest()).digest(),
@@ -104,8 +110,11 @@ def hkdf(ikm: bytes, *, info: bytes, length: int, salt: bytes = b"") -> bytes:
     if not 0 < length <= 255 * HASH_SIZE:
         raise BadArgument(f"HKDF gives 1 to {255 * HASH_SIZE} bytes, not {length}")
     inner, outer = _blocks(salt) if salt else _ZERO_SALT
-    inner, outer = _blocks(_sha256(outer + _sha256(inner + ikm).digest()).digest())
+    block = _sha256(outer + _sha256(inner + ikm).digest()).digest().ljust(_BLOCK, b"\0")
+    inner, outer = block.translate(_INNER), block.translate(_OUTER)
     output = block = _sha256(outer + _sha256(inner + info + b"\x01").digest()).digest()
+    if length == HASH_SIZE:
+        return output
     counter = 2
     while len(output) < length:
         data = inner + block + info + counter.to_bytes(1, "big")

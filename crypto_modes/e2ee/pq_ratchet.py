@@ -200,9 +200,10 @@ class PqChains(msgspec.Struct, array_like=True):
             key = self.step.key
             secret, ciphertext = kem_encapsulate(key)
             self.step = Answered(ciphertext, *self._derive(secret, key, ciphertext))
-        elif self.step is None and self._proposes(self.epoch + 1):
+        elif self.step is None:
             messages, age = self.sent + self.received, now - self.began
-            if messages >= EPOCH_MESSAGES or age >= EPOCH_LIFE:
+            due = messages >= EPOCH_MESSAGES or age >= EPOCH_LIFE
+            if due and self._proposes(self.epoch + 1):
                 self.step = Offered(random(KEM_SEED_SIZE))
 
     def _proposes(self, epoch: int) -> bool:
