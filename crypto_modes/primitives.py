@@ -88,12 +88,9 @@ def hmac(key: bytes, data: bytes) -> bytes:
 
 
 def hmac_pair(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
-    """``(hmac(key, first), hmac(key, second))`` for one key schedule.
-
-    Raises ``BadArgument`` for a key of more than 64 bytes, which HMAC would hash first.
-    """
+    """``(hmac(key, first), hmac(key, second))`` for one key schedule."""
     if len(key) > _BLOCK:
-        raise BadArgument("two values are derived from a key of at most 64 bytes")
+        key = _sha256(key).digest()
     block = key.ljust(_BLOCK, b"\0")
     inner, outer = block.translate(_INNER), block.translate(_OUTER)
     return (
