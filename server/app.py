@@ -246,6 +246,7 @@ class App:
             "connections": self.gateway.connections,
             "sessions": self.relay.open_sessions,
             "port": self.gateway.port,
+            "key_log": self.relay.key_log.vkey,
             "unready": self.unready(),
         }
 

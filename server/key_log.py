@@ -56,6 +56,11 @@ class KeyLog:
         self._origin = key_log.log_of(store.deployment, key.public).name
         self._signed: tuple[tuple[int, bytes], bytes] = ((-1, b""), b"")
 
+    @property
+    def vkey(self) -> str:
+        """The log's public key, for people to tell each other; see ``note.Verifier``."""
+        return key_log.log_of(self._store.deployment, self._key.public).encode()
+
     async def prove(self, session: Session, frame: wire.GetLog) -> None:
         """Answer with the newest checkpoint and the proofs that were asked for.
 

@@ -78,6 +78,7 @@ async def test_status_and_metrics_of_a_real_relay(relay: Running) -> None:
     status = await asked(relay, "GET", "status")
     assert status["connections"] == 2
     assert status["durability"] == "full"
+    assert status["key_log"].startswith("louver/key-log/")
     page = relay.app.exposition().decode()
     assert 'louver_messages_total{mode="tls"} 1.0' in page
     assert 'louver_frames_total{type="send"} 1.0' in page
