@@ -193,6 +193,11 @@ class Attachments:
         finally:
             saving.close()
 
+    async def message(self, peer: bytes | str, message_id: bytes) -> Message | None:
+        """The message with ``peer`` that has this id, where this device has kept it."""
+        account = await self._trust.account(peer)
+        return self._memory.message_with(self._conversation(account), message_id)
+
     async def drop(self, message: Message) -> None:
         """Delete the file of an own message at the relay, as one does with the message."""
         await self._transfer.step(reference_of(message).blob, "drop")

@@ -105,10 +105,7 @@ async def send(terms: Terms, to: str, text: str, reply_to: str = "", timer: str 
     if not text:
         raise BadArgument("there is nothing to send")
     seconds = wording.seconds_of(timer)
-    try:
-        target = bytes.fromhex(reply_to)
-    except ValueError:
-        raise BadArgument("the id of a message has 32 hexadecimal digits") from None
+    target = target_of(reply_to)
     async with opened(terms) as chat:
         if target:
             sent = await chat.compose.reply(to, target, text, seconds=seconds)
@@ -118,6 +115,14 @@ async def send(terms: Terms, to: str, text: str, reply_to: str = "", timer: str 
             sent = await chat.send(to, text)
         if terms.json:
             terms.say(wording.as_json(wording.sent_fields(sent)))
+
+
+def target_of(digits: str) -> bytes:
+    """The id of a message that was given in hexadecimal, or nothing. Raises ``BadArgument``."""
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        raise BadArgument("the id of a message has 32 hexadecimal digits") from None
 
 
 async def history(terms: Terms, peer: str, limit: int, before: int) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from client import device_wording, wording
-from client.messages import Proposal
+from client.messages import Message, Proposal
+from client.spool import kind_of, place_of
 from crypto_modes.e2ee.linker import Joining
 from crypto_modes.errors import BadArgument, KeyChanged
 
@@ -116,6 +118,24 @@ async def _timer(talk: Talk, rest: str) -> None:
     )
 
 
+async def _file(talk: Talk, rest: str) -> None:
+    if not rest:
+        raise BadArgument("write it like this: /file PATH")
+    path = place_of(rest)
+    talk.say(talk.chat.attachments.send(talk.peer, path, kind=kind_of(path.name)))
+
+
+async def _save(talk: Talk, rest: str) -> None:
+    number, _, place = rest.partition(" ")
+    message = talk.message(number.removeprefix("#"))
+    talk.later(_saved(talk, message, place_of(place.strip() or ".")))
+
+
+async def _saved(talk: Talk, message: Message, place: Path) -> None:
+    path = await talk.chat.attachments.save(message, place)
+    talk.screen.show(f"Verified and saved: {wording.plain(str(path))}")
+
+
 async def _block(talk: Talk, _: str) -> None:
     await talk.chat.block(talk.peer)
     talk.screen.show(f"{talk.name} is blocked.")
@@ -187,6 +207,8 @@ COMMANDS = {
         Command("/edit", "N TEXT", "put another text there, within a day", _edit),
         Command("/delete", "N", "take your message back, within a day", _delete),
         Command("/timer", "[1h|off]", "let messages disappear after they were shown", _timer),
+        Command("/file", "PATH", "send a file", _file),
+        Command("/save", "N [DIR]", "save the file of message #N", _save),
         Command("/block", "", "block the other", _block),
         Command("/devices", "", "the devices of your account", _devices),
         Command("/link", "[CODE]", "link this device, or another one by its code", _link),

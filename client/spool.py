@@ -12,6 +12,7 @@ nonces of the first (attachments.py). So a stolen disk shows no copy either.
 from __future__ import annotations
 
 import contextlib
+import mimetypes
 import os
 import shutil
 import tempfile
@@ -38,6 +39,9 @@ _NEVER = frozenset('<>:"/\\|?*')
 _DEVICES = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
 )
+
+
+_KINDS: dict[str, wire.Kind] = {"image": "image", "video": "video"}
 
 
 class Copy(NamedTuple):
@@ -209,6 +213,18 @@ def safe_name(name: str) -> str:
     room = NAME_BYTES - len((dot + ending).encode())
     stem = stem.encode()[:room].decode("utf-8", "ignore").rstrip(". ")
     return stem + dot + ending if stem else _FALLBACK
+
+
+def kind_of(name: str) -> wire.Kind:
+    """``image`` or ``video`` where the name says so, else ``file``: a voice note must be called
+    one, for not every recording is a message."""
+    media_type = mimetypes.guess_type(name)[0] or ""
+    return _KINDS.get(media_type.partition("/")[0], "file")
+
+
+def place_of(text: str) -> Path:
+    """The path that a person means, who may write ``~`` for his own directory."""
+    return Path(text).expanduser()
 
 
 @contextlib.contextmanager

@@ -137,6 +137,40 @@ async def test_answers_reactions_edits_deletions_and_timers_are_typed(
 
 
 @pytest.mark.asyncio
+async def test_files_are_sent_and_saved_by_typing(start_relay: StartRelay, tmp_path: Path) -> None:
+    relay = await start_relay(mode="e2ee")
+
+    def come(name: str) -> AbstractAsyncContextManager[Chat]:
+        credentials = Password("a long password", register=True)
+        return connect(relay.url, name=name, keystore=Keystore.in_memory(), credentials=credentials)
+
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(bytes(range(256)) * 300)
+    async with come("alice") as alice, come("bob") as bob:
+        screen = Lines()
+        talking = asyncio.create_task(talk(alice, "bob", screen))
+        await screen.see("/help for commands")
+        for typed, complaint in (
+            ("/file", "/file PATH"),
+            (f"/file {tmp_path / 'nowhere.png'}", "cannot read"),
+            ("/save 7", "no message #7 was shown"),
+        ):
+            screen.typed.put_nowait(typed)
+            await screen.see(complaint)
+        screen.typed.put_nowait(f"/file {photo}")
+        message = await asyncio.wait_for(anext(bob), 10)
+        assert body(message) == "[image: photo.png, 76800 bytes]"
+        await bob.attachments.send("alice", photo, name="../mine.png")
+        shown = await screen.see("[file: ../mine.png, 76800 bytes]")
+        number = shown.partition("#")[2].partition(":")[0]
+        screen.typed.put_nowait(f"/save {number} {tmp_path}")
+        await screen.see(f"Verified and saved: {tmp_path / 'mine.png'}")
+        assert (tmp_path / "mine.png").read_bytes() == photo.read_bytes()
+        screen.typed.put_nowait("/quit")
+        await asyncio.wait_for(talking, 10)
+
+
+@pytest.mark.asyncio
 @pytest.mark.attack
 async def test_14_accept_takes_the_key_that_safety_showed_and_no_other(
     start_relay: StartRelay, tmp_path: Path

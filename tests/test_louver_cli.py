@@ -235,3 +235,41 @@ async def test_scripts_show_and_set_the_mode_of_a_conversation(
     assert (code, agreed["state"], agreed["modes"]) == (0, "in_force", asked["modes"])
     code, _, err = await louver("policy", "set", "alice", "rot13", "--home", bob)
     assert (code, "does not know the mode 'rot13'" in err) == (1, True)
+
+
+@pytest.mark.asyncio
+async def test_scripts_send_and_save_files(start_relay: StartRelay, tmp_path: Path) -> None:
+    relay = await start_relay(mode="e2ee", tls=True)
+    alice, bob = tmp_path / "alice", tmp_path / "bob"
+    await register(relay, "alice", alice)
+    await register(relay, "bob", bob)
+    photo, place = tmp_path / "photo.png", tmp_path / "place"
+    photo.write_bytes(os.urandom(100_000))
+    place.mkdir()
+    code, out, err = await louver("send", "--home", alice, "--to", "bob", "--file", photo, "--json")
+    assert (code, err) == (0, "")
+    sent = json.loads(out)
+    code, _, err = await louver(
+        "send", "--home", alice, "--to", "bob", "--file", "-", "--kind", "voice", given="spoken"
+    )
+    assert (code, err) == (0, "")
+    code, out, _ = await louver("history", "--home", bob, "--with", "alice", "--json")
+    seen = [json.loads(line) for line in out.splitlines()]
+    assert [(each["kind"], each["says"]) for each in seen] == [
+        ("image", "attachment"),
+        ("voice", "attachment"),
+    ]
+    save = ("attachments", "save", "--home", bob, "--with", "alice")
+    code, out, err = await louver(*save, sent["id"], place)
+    assert (code, err) == (0, "")
+    assert (place / "photo.png").read_bytes() == photo.read_bytes()
+    assert str(place / "photo.png") in out
+    code, out, err = await louver(*save, "2", place / "note", "--json")
+    assert (code, json.loads(out)) == (0, {"path": str(place / "note")})
+    assert (place / "note").read_bytes() == b"spoken"
+    for wrong in (("2", place / "note"), ("7", place), ("ab" * 16, place), ("zz", place)):
+        code, out, err = await louver(*save, *wrong)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+    for arguments in (("text", "--file", photo), ("--kind", "file"), ("--file", tmp_path)):
+        code, out, err = await louver("send", "--home", alice, "--to", "bob", *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)

@@ -80,16 +80,28 @@ def chat(
 @app.command()
 def send(
     to: options.To,
-    text: Annotated[str, typer.Argument(help="The message; - takes it from standard input.")],
+    text: Annotated[
+        str, typer.Argument(help="The message; - takes it from standard input.", show_default=False)
+    ] = "",
+    file: Annotated[
+        str, typer.Option(metavar="PATH", help="Send a file; - is standard input.")
+    ] = "",
+    kind: Annotated[
+        str, typer.Option(help="What it is: file, image, voice or video; else a guess.")
+    ] = "",
     reply_to: Annotated[str, typer.Option(metavar="ID", help="The message that it answers.")] = "",
     disappear: Annotated[str, typer.Option(metavar="TIME", help="30s, 5m, 1h, 7d …")] = "off",
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Send one message, and return once the relay holds it durably."""
+    """Send one message or file, and return once the relay holds it durably."""
     place = options.place(home, profile)
     work = partial(_commands().send, to=to, text=text, reply_to=reply_to, timer=disappear)
+    if file or kind:
+        room = importlib.import_module("client.attachment_commands")
+        alone = not text and disappear == "off"
+        work = partial(room.send, to=to, file=file, kind=kind, reply_to=reply_to, alone=alone)
     options.run(work, place, as_json)
 
 
