@@ -33,6 +33,7 @@ from crypto_modes.contract import ID_SIZE, NeedPolicy
 from crypto_modes.errors import (
     BadArgument,
     BelowFloor,
+    ConnectionLost,
     LimitExceeded,
     LouverError,
     ModeMismatch,
@@ -122,6 +123,7 @@ class Attachments:
             BadArgument: the source cannot be read, is empty, or the names are none.
             LimitExceeded: larger than this relay takes, or more than its quota.
             StoreUnavailable: no room for the copy that is kept until the relay has all.
+            ConnectionLost: the chat was closed, or ``cancel`` called, before all was there.
             LouverError: as ``Chat.send``.
         """
         if kind not in ("file", "image", "voice", "video"):
@@ -153,7 +155,7 @@ class Attachments:
         except LouverError:
             self._spool.remove(message.hex())
             raise
-        return await asyncio.shield(self._start(upload, progress))
+        return await _outcome(self._start(upload, progress))
 
     def pending(self) -> list[Upload]:
         """The files on their way, of this run and of earlier ones."""
@@ -373,6 +375,19 @@ class Attachments:
         with contextlib.suppress(LouverError, TimeoutError):
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._transfer.step(upload.blob, "drop")
+
+
+async def _outcome(task: asyncio.Task[Sent]) -> Sent:
+    """What comes of ``task``, which cancelling the wait for it does not end."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        waiting = asyncio.current_task()
+        if task.cancelled() and waiting is not None and not waiting.cancelling():
+            raise ConnectionLost(
+                "the chat closed, or gave the file up, before all of it was sent"
+            ) from None
+        raise
 
 
 def reference_of(message: Message) -> content.Attachment:

@@ -67,6 +67,22 @@ PLANTS: tuple[Plant, ...] = (
         "at_rest::test_no_byte_of_a_record_can_be_changed",
     ),
     fault(
+        4,
+        "the tag and the hashes of a file",
+        {
+            "crypto_modes.attachments.aead_open": removals.unauthenticated,
+            "crypto_modes.attachments.equal": always(True),
+        },
+        "attachments::test_no_byte_of_a_file_may_change",
+        "attack_attachments::test_a_relay_that_gives_another_file_gets_nothing_saved",
+    ),
+    fault(
+        4,
+        "the place of a chunk in its nonce",
+        {"crypto_modes.attachments._nonce": always(bytes(12))},
+        "blob_faults::test_at_rest_whatever_is_done_to_the_files_shows",
+    ),
+    fault(
         5,
         "the look at the relay's numbering",
         {"client.sequence.Sequence._note": removals.in_order},
@@ -228,6 +244,12 @@ PLANTS: tuple[Plant, ...] = (
         "attack_mauling::test_every_failure_to_open_is_the_same_error_and_changes_nothing",
     ),
     fault(
+        23,
+        "the key commitment of a file",
+        {"crypto_modes.attachments.equal": always(True)},
+        "attachments::test_an_invisible_salamander_is_refused",
+    ),
+    fault(
         24,
         "the key commitment of a record and of a wrapped key",
         {"crypto_modes.at_rest.equal": always(True), "server.keyrings.file.equal": always(True)},
@@ -308,6 +330,12 @@ PLANTS: tuple[Plant, ...] = (
         "at_rest::test_lengths_say_little",
     ),
     fault(
+        33,
+        "padding of files",
+        {"crypto_modes.attachments.padded_size": put(lambda size: size)},
+        "attachments::test_few_sizes_of_files_are_seen",
+    ),
+    fault(
         35,
         "the check of origins",
         {"server.gateway.handshake.Policy.allows": always(True)},
@@ -340,6 +368,12 @@ PLANTS: tuple[Plant, ...] = (
         {"server.conversations.Conversations.peer_of": removals.anybodys},
         "attack_strangers::test_somebody_elses_ids_and_made_up_ones_get_the_same_answers",
         "relay::test_strangers_learn_nothing_from_a_conversation_id",
+    ),
+    fault(
+        38,
+        "the check that an attachment is one's own",
+        {"server.blobs.Blobs._own": removals.anybodys_upload},
+        "blob_access::test_strangers_learn_nothing_of_an_attachment",
     ),
     fault(
         39,

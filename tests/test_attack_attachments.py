@@ -177,3 +177,36 @@ async def test_a_reference_prints_nothing_of_its_file() -> None:
     )
     assert "secret" not in repr(said)
     assert "kkk" not in repr(said)
+
+
+@pytest.mark.attack(26)
+async def test_a_message_that_was_sealed_or_accepted_is_not_made_again(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    """A crash between its sealing, the relay's answer and forgetting the upload: the same bytes go
+    out again, and once they were accepted, nothing does."""
+    relay = await start_relay(mode="e2ee")
+    async with hostile_relay(relay) as hostile, enter(relay, "bob") as bob:
+        hostile.up(wire.Send, lambda *_: None)
+        async with enter(hostile, "alice", tmp_path) as alice:  # type: ignore[arg-type]  # has url and ca
+            waiting = asyncio.ensure_future(alice.attachments.send("bob", io.BytesIO(BODY)))
+            async with asyncio.timeout(10):
+                while not hostile.sends("alice"):
+                    await asyncio.sleep(0.01)
+            (upload,) = alice.attachments.pending()
+        with pytest.raises(LouverError):
+            await waiting
+        hostile.honest()
+        async with enter(hostile, "alice", tmp_path) as alice:  # type: ignore[arg-type]  # has url and ca
+            (message,) = await take(bob)
+            async with asyncio.timeout(10):
+                while not await alice.attachments.message("bob", message.id):
+                    await asyncio.sleep(0.01)
+            alice.attachments._keep(upload)  # as if it had crashed before forgetting it
+        async with enter(hostile, "alice", tmp_path) as alice:  # type: ignore[arg-type]  # has url and ca
+            assert alice.attachments.pending() == []
+            await alice.send("bob", "next")
+        (following,) = await take(bob)
+        assert (message.id, following.warnings) == (upload.message, ())
+        first_try, second, _ = hostile.sends("alice")
+        assert (first_try.id, first_try.copies) == (second.id, second.copies)
