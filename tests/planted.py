@@ -6,29 +6,11 @@ place is a dotted name where the product looks the protection up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 from tests import removals
-from tests.removals import Change, always, put
-
-
-class Plant(NamedTuple):
-    """``without`` says in words which protection is gone; all of ``tests`` must fail then."""
-
-    row: int
-    without: str
-    changes: Mapping[str, Change]
-    tests: tuple[str, ...]
-
+from tests.plant import Plant, fault
+from tests.removals import always, put
 
 E2EE = "crypto_modes.e2ee."
-
-
-def fault(row: int, without: str, changes: Mapping[str, Change], *tests: str) -> Plant:
-    """``tests`` as ``file::test``, the file without its ``test_`` and ``.py``."""
-    nodes = [each.partition("::") for each in tests]
-    return Plant(row, without, changes, tuple(f"tests/test_{a}.py::{b}" for a, _, b in nodes))
 
 
 PLANTS: tuple[Plant, ...] = (
