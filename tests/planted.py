@@ -186,11 +186,12 @@ PLANTS: tuple[Plant, ...] = (
     ),
     fault(
         20,
-        "the account in what account keys and devices sign",
+        "the account in what account keys and devices sign, and the key log",
         {
             E2EE + "devices.signed_certificate": removals.for_nobody,
             E2EE + "devices.signed_list": removals.for_nobody,
             E2EE + "devices.signed_prekey": removals.for_nobody,
+            "client.key_log.KeyLog.admit": removals.admitting_all,
         },
         "attack_confusion::test_bobs_keys_under_carols_name_are_refused",
     ),
