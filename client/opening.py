@@ -53,6 +53,7 @@ async def connect(
     chat = Chat(dial, keystore, modes if modes is not None else installed_modes())
     try:
         await chat.start(replace_key=replace_key)
+        await chat.backups.take_place()
         yield chat
     finally:
         await chat.close()

@@ -18,6 +18,7 @@ from client.keystore import Keystore
 from crypto_modes.errors import BadArgument, BadConfig
 
 PASSPHRASE, PASSWORD, TOKEN = "LOUVER_PASSPHRASE", "LOUVER_PASSWORD", "LOUVER_JWT"
+RECOVERY = "LOUVER_RECOVERY_KEY"
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +91,8 @@ def credentials(name: str, *, register: bool) -> Credentials:
 def ask(what: str, *, twice: bool) -> str:
     """A secret from the terminal. Raises ``BadArgument`` where there is none."""
     if not sys.stdin.isatty():
-        raise BadArgument(f"no terminal to ask for this on: {what}; set {PASSWORD} or {PASSPHRASE}")
+        known = f"{PASSWORD}, {PASSPHRASE} or {RECOVERY}"
+        raise BadArgument(f"no terminal to ask for this on: {what}; set {known}")
     answer = getpass.getpass(f"{what}: ")
     if not answer or (twice and getpass.getpass("Once more: ") != answer):
         raise BadArgument("empty, or not the same twice")

@@ -19,7 +19,7 @@ import msgspec
 
 from client import keystore, unlocking
 from client.tally import Tally
-from crypto_modes import at_rest, attachments, franking, policy, reports, verdicts, wire
+from crypto_modes import at_rest, attachments, franking, policy, wire
 from crypto_modes.contract import BlobMeta, Evidence, Meta, Sealed, Stored
 from crypto_modes.e2ee import body, devices, header, pq_ratchet, pqxdh, ratchet, session
 from crypto_modes.e2ee.header import First
@@ -27,14 +27,14 @@ from crypto_modes.e2ee.session import Envelope
 from crypto_modes.encoding import LABEL_PREFIX
 from crypto_modes.errors import LouverError
 from crypto_modes.keyring import dek_context
-from crypto_modes.keys import SigningKey, TeamKey
-from crypto_modes.primitives import H, aead_open, aead_seal, hkdf, hmac, hpke_seal
-from crypto_modes.reports import Item, Report
+from crypto_modes.keys import SigningKey
+from crypto_modes.primitives import H, aead_open, aead_seal, hkdf, hmac
 from crypto_modes.transparency import key_log
 from server.accounts import Tokens
 from server.keyrings.file import FileKeyring
 from server.store import Device
 from tests.content_labels import CONTENT
+from tests.file_labels import DERIVED, SEALED
 from tests.link_labels import LINK
 from tests.mode_ends import ALICE, ALICE_PHONE, BOB, BOB_PHONE, DRAFT, TIME, meta_of, server_tools
 
@@ -277,39 +277,12 @@ def chains(key: bytes) -> bytes:
     return made.root + made.sending + made.receiving
 
 
-def item(key: bytes) -> Item:
-    names = "id", "sender", "device", "recipient", "kind", "mode", "time", "conversation", "seq"
-    told = {name: getattr(META, name) for name in names}
-    return Item(**told, message=b"M", key=key, commitment=key, stamp=key)
-
-
-def report(key: bytes) -> Report:
-    return Report(
-        relay=ID,
-        reporter=BOB,
-        reported=ALICE,
-        category="spam",
-        words="",
-        created=TIME,
-        items=(item(key),),
-    )
-
-
 def said(make: Callable[[bytes], bytes], heard: Callable[[bytes], object]) -> Example:
     """Content that nobody signs by itself; ``heard`` is false for what says something else."""
     return Example(make, lambda _, raw: bool(heard(raw)))
 
 
 EXAMPLES: dict[str, Example] = {
-    "report": derived(lambda key: H(reports.encode(report(key)))),
-    "report/item": derived(lambda key: H(reports._encode_item(item(key)))),
-    "report/tag": derived(lambda key: reports.tags(report(key))[0]),
-    "report/team": derived(lambda key: reports.fingerprint(key).encode()),
-    "report/text": derived(verdicts.digest),
-    "report/seal": Example(
-        lambda key: hpke_seal(TeamKey(key).public, b"text", reports._info(ID, BOB, ())),
-        lambda key, raw: TeamKey(key).open(raw, reports._info(ID, BOB, ())),
-    ),
     "device": Example(certified, take_list),
     "devices": Example(listed, lambda key, mark: take_list(key, certified(key), mark)),
     "prekey": Example(
@@ -381,6 +354,8 @@ EXAMPLES: dict[str, Example] = {
     "chain": derived(lambda key: at_rest.link(key, 1, b"record")),
     **{label: said(*both) for label, both in CONTENT.items()},
     **{label: Example(*both) for label, both in LINK.items()},
+    **{label: derived(make) for label, make in DERIVED.items()},
+    **{label: Example(*both) for label, both in SEALED.items()},
     "policy/modes": derived(lambda key: H(policy.record(next_policy(key)))),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from client.cli import attachments, chatting, devices, export, keys, policy, report
+from client.cli import attachments, backup, chatting, devices, export, keys, policy, report
 from client.cli.options import elsewhere
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.add_typer(export.app, name="export")
 app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")
 app.add_typer(report.app, name="report")
+app.add_typer(backup.app, name="backup")
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)

@@ -174,6 +174,28 @@ class Linker:
         listed = devices.sign_list(account, key, version, rest)
         return wire.Publish(ref=0, key=known.key, list=listed)
 
+    # --- a restored device, which holds the account key and is on no list yet ---
+
+    def enlist(self, lost: bytes) -> None:
+        """Sign a list that names this device and not ``lost``, and believe it: publish it next.
+
+        Raises ``BadArgument`` without the account key, ``LimitExceeded`` for an eleventh device.
+        """
+        memory, account = self._memory, self._memory.tools.account
+        key, known = memory.identity.account_signer(), memory.peers.to_send(account)
+        request = memory.identity.request(memory.identity.require())
+        staying = (each for each in known.list.certificates if each.device != lost)
+        others = tuple(each for each in staying if each.device != request.device)
+        if len(others) >= devices.DEVICE_LIMIT:
+            raise LimitExceeded(
+                f"an account has at most {devices.DEVICE_LIMIT} devices: remove one first"
+            )
+        version = memory.identity.next_version(known.list.version)
+        certificate = devices.certify(account, key, request)
+        listed = devices.sign_list(account, key, version, (*others, certificate))
+        name = "self"  # a devices frame must have one; nothing is verified about it
+        memory.learn(wire.Devices(ref=0, account=account, name=name, key=known.key, list=listed))
+
     # --- either ---
 
     def pinned(self) -> dict[bytes, bytes]:
