@@ -6,7 +6,7 @@ The other half of ``planted.py``, under the same rules.
 from __future__ import annotations
 
 from tests import removals
-from tests.planted import Plant, fault
+from tests.plant import Plant, fault
 from tests.removals import always
 
 LOG, WATCH = "client.key_log.KeyLog.", "client.key_watch.KeyWatch."

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from tests import planted, planted_keys
-from tests.planted import Change, Plant
+from tests.plant import Plant
+from tests.removals import Change
 
 ROOT = Path(__file__).parent.parent
 PLANTS = planted.PLANTS + planted_keys.PLANTS
