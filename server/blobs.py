@@ -292,6 +292,7 @@ class Blobs:
         await self._relay.directory.peer(session.account, frame.to)
         conversation = await self._relay.conversations.load(session.account, frame.to)
         conversation.check(frame.kind, frame.mode or "", frame.epoch)
+        self._relay.ending.check_send(frame.mode or "")
         return conversation
 
     def _check_same(self, blob: Blob, session: Session, frame: wire.SetBlob) -> None:

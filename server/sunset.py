@@ -169,7 +169,7 @@ class Ending:
 
     def check_send(self, mode: str) -> None:
         """Refuse a message in a mode that has ended. Raises ``NotInThisMode``."""
-        if mode == self._closed:
+        if self._closed and mode == self._closed:
             raise NotInThisMode(
                 f"mode {mode} has ended here, so this conversation can only be read; with the"
                 " other's consent it can go on in another mode"

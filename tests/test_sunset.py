@@ -16,7 +16,9 @@ from crypto_modes import wire
 from crypto_modes.errors import BadArgument, NotInThisMode
 from server import sunset
 from server.store import Phase, Sunset
+from tests.blob_client import upload
 from tests.conftest import Running, StartRelay
+from tests.raw_client import Refused
 from tests.test_admin import asked
 from tests.test_client import enter, first, take, texts
 
@@ -226,6 +228,19 @@ async def test_what_is_left_at_the_end_can_be_read_and_leaves_only_by_both(
             "tls",
         ]
         assert (await asked(relay, "GET", "sunset"))["conversations"] == 0
+
+
+@pytest.mark.asyncio
+async def test_an_attachment_is_not_uploaded_in_a_mode_that_has_ended(relay: Running) -> None:
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    ends = PLAN | {"mode": "tls", "instead": "at_rest"}
+    data = b"x" * 100
+    await upload(alice, bob, data)
+    await asked(relay, "POST", "sunset", ends)
+    await step(relay, "start")
+    await relay.app.relay.ending.tick(FINAL)
+    with pytest.raises(Refused, match="can only be read"):
+        await upload(alice, bob, data)
 
 
 async def cut_over(alice: Chat, bob: Chat) -> None:
