@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.planted import PLANTS
+from tests.plants import PLANTS
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "attacks.md"

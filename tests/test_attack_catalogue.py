@@ -8,8 +8,7 @@ import pytest
 
 from tests import attack_catalogue
 from tests.attack_catalogue import PAGE, ROOT, ROWS, marked, shown_by
-from tests.planted import PLANTS
-from tests.plants import SOUND, Survivors, place, survivors
+from tests.plants import PLANTS, SOUND, Survivors, place, survivors
 
 OUT_OF_SCOPE = {34}
 # Their rule over the code is seen to fail by violations that test_shape plants itself.
