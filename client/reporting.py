@@ -46,6 +46,14 @@ class Filed(msgspec.Struct, frozen=True):
     blocked: bool = False
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """What a user is about to report, and why."""
+
+    messages: tuple[Message, ...]
+    category: Category
+    words: str = ""
+
+
 class Reports:
     """The reports of one chat."""
 
@@ -71,7 +79,7 @@ class Reports:
         account = await self._trust.account(peer)
         conversation = policy.conversation_id(self._trust.account_id, account)
         kept = self._memory.messages(conversation)
-        return [message for message in kept if not message.own and message.opened]
+        return [each for each in kept if not each.own and each.opened and not each.deleted]
 
     def compose(self, messages: Sequence[Message], category: Category, words: str = "") -> Report:
         """The report exactly as it would be revealed; nothing is sent.
@@ -148,6 +156,8 @@ def _item(message: Message) -> Item:
     """A message as it is reported. Raises ``BadArgument`` with the reason why it cannot be."""
     if message.own:
         raise BadArgument("only messages of the other user can be reported, not your own")
+    if message.deleted:
+        raise BadArgument("one of these messages was deleted or disappeared: nothing of it is left")
     if not message.opened:
         raise BadArgument("this device could not open one of these messages: it has no text")
     evidence = message.evidence

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from client import device_wording, wording
 from client.messages import Message, Proposal
+from client.reporting import Choice
 from client.spool import kind_of, place_of
+from client.verifying import preview
 from crypto_modes.e2ee.linker import Joining
 from crypto_modes.errors import BadArgument, KeyChanged
+from crypto_modes.reports import CATEGORIES
 
 if TYPE_CHECKING:
     from client.terminal import Talk
@@ -136,6 +139,33 @@ async def _saved(talk: Talk, message: Message, place: Path) -> None:
     talk.screen.show(f"Verified and saved: {wording.plain(str(path))}")
 
 
+async def _report(talk: Talk, rest: str) -> None:
+    """In two steps: what would be revealed is shown first, and sent only when that is confirmed."""
+    chosen, talk.reporting = talk.reporting, None
+    reports = talk.chat.reports
+    if rest == "send":
+        if chosen is None:
+            raise BadArgument("say first what to report: /report 7 threat, and your words")
+        await reports.send(chosen.messages, chosen.category, chosen.words)
+        talk.screen.show(f"Reported to the team. {talk.name} is not told, and not blocked: /block")
+        return
+    number, _, why = rest.partition(" ")
+    shown = talk.message(number.removeprefix("#"))
+    # As it was received, not as it was edited since: that is what its sender committed to.
+    kept = tuple(each for each in await reports.received(talk.peer) if each.id == shown.id)
+    category, _, words = why.strip().partition(" ")
+    if category not in CATEGORIES:
+        raise BadArgument(f"say why: /report {number} CATEGORY, one of {', '.join(CATEGORIES)}")
+    if not kept:
+        raise BadArgument(f"only what {talk.name} wrote, and is still here, can be reported")
+    report = reports.compose(kept, category, words)
+    team = await reports.team()
+    for line in preview(report):
+        talk.screen.show(line)
+    talk.screen.show(f"The team's key: {team.fingerprint} ({team.state}). To send it: /report send")
+    talk.reporting = Choice(kept, category, words)
+
+
 async def _block(talk: Talk, _: str) -> None:
     await talk.chat.block(talk.peer)
     talk.screen.show(f"{talk.name} is blocked.")
@@ -209,6 +239,7 @@ COMMANDS = {
         Command("/timer", "[1h|off]", "let messages disappear after they were shown", _timer),
         Command("/file", "PATH", "send a file", _file),
         Command("/save", "N [DIR]", "save the file of message #N", _save),
+        Command("/report", "N CATEGORY", "report message #N to the moderation team", _report),
         Command("/block", "", "block the other", _block),
         Command("/devices", "", "the devices of your account", _devices),
         Command("/link", "[CODE]", "link this device, or another one by its code", _link),

@@ -30,6 +30,7 @@ from client.messages import (
     StateChange,
     Unreadable,
 )
+from client.reporting import Choice
 from client.screen import Console, Screen
 from crypto_modes import wire
 from crypto_modes.errors import BadArgument, LouverError
@@ -50,6 +51,7 @@ class Talk:
         self.peer = peer
         self.screen = screen
         self.compared = ""  # the safety number that was shown last
+        self.reporting: Choice | None = None  # what /report showed last, and has not sent
         self.last = b""  # the id of the user's own last message
         self.candidate: Candidate | None = None  # the device whose code was shown last
         self._modes: wire.Modes = {}  # as they were said last
