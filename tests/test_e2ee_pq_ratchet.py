@@ -137,6 +137,7 @@ def test_the_first_message_block_goes_alone() -> None:
     one, other = (End(each) for each in couple())
     sealed = [one.seal(now=1 + number * DAY) for number in range(130)]
     assert {copy[1] for copy in sealed} == {header.HAS_FIRST}
+    assert set(one.sizes) == {0}
     other.open(sealed[-1])
     assert isinstance(other.pq.step, type(None))
     one.open(other.seal())
@@ -303,6 +304,16 @@ def test_a_jump_in_no_epoch_derives_a_key(epoch: int, n: int) -> None:
     with pytest.raises(CannotOpen):
         pq.receive(epoch, n)
     assert msgspec.msgpack.encode(pq) == before
+
+
+def test_no_chain_goes_back() -> None:
+    one, other = entered()
+    turns(one, other, 3)
+    for pq in (one.pq, other.pq):
+        for epoch, received in ((0, pq.old_received), (1, pq.received)):
+            assert received > 0
+            with pytest.raises(CannotOpen):
+                pq.receive(epoch, received - 1)
 
 
 def test_a_stranger_epoch_is_refused() -> None:

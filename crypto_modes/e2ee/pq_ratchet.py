@@ -142,7 +142,7 @@ class PqChains(msgspec.Struct, array_like=True):
         if epoch == self.epoch:
             self.receiving, key, skipped = _run(self.receiving, epoch, self.received, n)
             self.received = n + 1
-        elif self.old and epoch == self.epoch - 1:
+        elif epoch == self.epoch - 1:
             self.old, key, skipped = _run(self.old, epoch, self.old_received, n)
             self.old_received = n + 1
         else:

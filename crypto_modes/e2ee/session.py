@@ -126,8 +126,6 @@ class Session(msgspec.Struct, array_like=True):
 
         ``room``: whether 1,184 bytes more fit.
         """
-        if self.first:  # no answer yet: a copy carries one block at most, and this one is needed
-            return pq_ratchet.NOTHING
         return self.pq.carry(now, random, turned=not self.chains.sent, room=room)
 
     def seal(
@@ -140,6 +138,8 @@ class Session(msgspec.Struct, array_like=True):
         """The copy of ``plaintext`` (``K_f || M``) for ``device``; turns both ratchets."""
         mk_ec, pn, n = self.chains.send()
         mk_pq, epoch, pq_n = self.pq.send()
+        # Who repeats a first message has nothing else to carry: the other proposes epoch 1, and has
+        # not been heard yet.
         flags, block = (header.HAS_FIRST, self.first) if self.first else carried
         dh = self.chains.public
         raw = header.pack_fixed(header.SUITE, flags, self.th[:8], dh, pn, n, epoch, pq_n) + block
