@@ -114,6 +114,17 @@ def test_every_cut_is_found() -> None:
 
 
 @pytest.mark.attack(4)
+def test_a_cut_between_two_parts_and_two_records_is_found_by_the_mark_of_the_last() -> None:
+    """Nothing else would show it to who reads records: each one that is left is whole."""
+    records = [os.urandom(CHUNK // 4 - 4) for _ in range(12)]
+    file = b"".join(backup.seal(KEY, SALT, records))
+    assert len(file) == 73 + 3 * PART
+    for parts in (1, 2):
+        with pytest.raises(CannotOpen, match="cut off"):
+            list(backup.open_(KEY, io.BytesIO(file[: 73 + parts * PART]).read))
+
+
+@pytest.mark.attack(4)
 def test_parts_cannot_be_moved_or_doubled() -> None:
     _, whole = large(3)
     head, parts = whole[:73], [whole[73 + at : 73 + at + PART] for at in range(0, 3 * PART, PART)]
