@@ -114,7 +114,7 @@ def test_every_cut_is_found() -> None:
 
 
 @pytest.mark.attack(4)
-def test_a_cut_between_two_parts_and_two_records_is_found_by_the_mark_of_the_last() -> None:
+def test_parts_of_whole_records_are_held_by_their_number_and_the_mark_of_the_last() -> None:
     """Nothing else would show it to who reads records: each one that is left is whole."""
     records = [os.urandom(CHUNK // 4 - 4) for _ in range(12)]
     file = b"".join(backup.seal(KEY, SALT, records))
@@ -122,6 +122,12 @@ def test_a_cut_between_two_parts_and_two_records_is_found_by_the_mark_of_the_las
     for parts in (1, 2):
         with pytest.raises(CannotOpen, match="cut off"):
             list(backup.open_(KEY, io.BytesIO(file[: 73 + parts * PART]).read))
+    # Nor are whole parts of whole records in another order: each has its number.
+    parted = [file[73 + at : 73 + at + PART] for at in range(0, 3 * PART, PART)]
+    for order in ([1, 0, 2], [1, 2], [0, 0, 2], [0, 2]):
+        moved = file[:73] + b"".join(parted[at] for at in order)
+        with pytest.raises(CannotOpen, match="altered"):
+            list(backup.open_(KEY, io.BytesIO(moved).read))
 
 
 @pytest.mark.attack(4)
