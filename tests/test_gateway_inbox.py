@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
@@ -44,6 +44,10 @@ def by_the_inbox(data: bytes, cuts: list[int]) -> tuple[list[bytes], bytes]:
         answers += inbox.answers()
     return messages, b"".join(answers)
 
+
+# The one verdict of the library that is not ours: RFC 6455, section 5.4, has control frames in the
+# middle of a fragmented message, and a close frame is one; test_gateway_rules has the case.
+BETWEEN_FRAGMENTS = b"incomplete fragmented message"
 
 payloads = st.binary(max_size=8) | st.integers(0, 310).map(bytes)
 legal = st.builds(frame, st.just(BINARY), payloads, mask=st.binary(min_size=4, max_size=4))
@@ -87,7 +91,9 @@ cuts = st.lists(st.integers(0, 4000), max_size=12)
 @settings(max_examples=600, deadline=None)
 @given(streams, cuts)
 def test_the_short_path_changes_nothing(data: bytes, cuts: list[int]) -> None:
-    assert by_the_inbox(data, cuts) == by_the_library(data)
+    expected = by_the_library(data)
+    assume(BETWEEN_FRAGMENTS not in expected[1])
+    assert by_the_inbox(data, cuts) == expected
 
 
 @settings(max_examples=300, deadline=None)
@@ -100,6 +106,7 @@ def test_noise_is_judged_by_the_library(noise: bytes, cuts: list[int]) -> None:
     noise += bytes(14)
     messages, answers = by_the_inbox(noise, cuts)
     expected = by_the_library(noise)
+    assume(BETWEEN_FRAGMENTS not in expected[1])
     if b"subprotocol uses" not in answers:
         assert (messages, answers) == expected
 

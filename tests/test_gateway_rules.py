@@ -151,9 +151,9 @@ FRAGMENTS = {
         1002,
     ),
     "close within a message": (
-        frame(BINARY, b"ab", fin=False) + frame(CLOSE, code(1000)),
+        frame(BINARY, b"ab", fin=False) + frame(CLOSE, code(1000)) + frame(CONT, b"c"),
         [],
-        1002,
+        1000,
     ),
     "over the limit together": (
         frame(BINARY, bytes(40_000), fin=False) + frame(CONT, bytes(25_537)),

@@ -5,11 +5,13 @@ What they promise and their full forms are in docs/reliability.md.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.harness import conformance
 from tests.harness.__main__ import HARNESSES
 
 # Small enough for every run of the tests; the commands' own quick forms are a few times longer.
@@ -24,7 +26,28 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def test_every_harness_runs_here() -> None:
-    assert set(SMALL) == set(HARNESSES)
+    assert set(SMALL) | {"conformance"} == set(HARNESSES)
+
+
+def test_the_recorded_conformance_is_whole() -> None:
+    """The suite itself needs CPython 2.7; what it found last is kept, and its rules are tests."""
+    record = json.loads(Path(conformance.__file__).with_suffix(".json").read_text())
+    assert record["ok"]
+    assert record["figures"]["cases"] == 247
+    assert record["figures"]["ways"] == 2
+    counted = sum(record["figures"][name] for name in ("ok", "non-strict", "informational"))
+    assert counted == 2 * 247
+
+
+@pytest.mark.asyncio
+async def test_conformance_says_where_it_cannot_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("LOUVER_WSTEST", raising=False)
+    monkeypatch.setattr(conformance.shutil, "which", lambda name: None)
+    result = await conformance.run(tmp_path, kinds=("text",))
+    assert result.figures == {"cases": 0}
+    assert "nothing was run" in capsys.readouterr().out
 
 
 @pytest.mark.asyncio

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from websockets.frames import Opcode
@@ -26,28 +25,24 @@ from crypto_modes.errors import FrameRefused
 from crypto_modes.wire.codec import Codec
 from server.gateway import frames, handshake
 from server.gateway.inbox import Inbox
+from server.gateway.phases import (
+    CLOSED,
+    CLOSING,
+    EXTENDED,
+    GREETING,
+    LIVE,
+    OPENING,
+    PINGED,
+    REFUSED,
+    WITHOUT_HANDLER,
+    Phase,
+)
 from server.link import Handler
 from server.outbox import CHUNK, Outbox
 
 if TYPE_CHECKING:
     from server.gateway.listener import Gateway
 
-
-class Phase(IntEnum):
-    """Where a connection is in its life. Between GREETING and PINGED it is open."""
-
-    OPENING = 0
-    REFUSED = 1
-    GREETING = 2
-    EXTENDED = 3
-    LIVE = 4
-    PINGED = 5
-    CLOSING = 6
-    CLOSED = 7
-
-
-OPENING, REFUSED, GREETING, EXTENDED, LIVE, PINGED, CLOSING, CLOSED = Phase
-_WITHOUT_HANDLER = frozenset({OPENING, REFUSED})
 _ABNORMAL = 1006
 
 
@@ -128,13 +123,13 @@ class Connection(asyncio.BufferedProtocol):
             self._outbox.flush()
 
     def pause_writing(self) -> None:
-        if self._phase not in _WITHOUT_HANDLER:
+        if self._phase not in WITHOUT_HANDLER:
             self._outbox.block()
             seconds = self._gateway.settings.write_seconds
             self._gateway.stalls.begin(self._transport, seconds, self._overflowed)
 
     def resume_writing(self) -> None:
-        if self._phase not in _WITHOUT_HANDLER:
+        if self._phase not in WITHOUT_HANDLER:
             self._gateway.stalls.end(self._transport)
             self._outbox.unblock()
 
@@ -143,7 +138,7 @@ class Connection(asyncio.BufferedProtocol):
         self._gateway.wheel.disarm(self)
         self._gateway.stalls.end(self._transport)
         self._gateway.leave(self)
-        if was in _WITHOUT_HANDLER:
+        if was in WITHOUT_HANDLER:
             return
         self._outbox.kill()
         self._guard(self._handler.closed)
@@ -209,9 +204,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take(self, data: bytes, *, more: bool) -> None:
         """Handle what was read, as much as one turn may; ``more`` says that more is waiting."""
-        for message in self._inbox.feed(data):
+        messages, closing = self._inbox.feed(data), self._inbox.closing
+        if not closing:
+            self._answer()  # a pong does not wait for what messages cause; a close frame must
+        for message in messages:
             self._hand_over(message)
-        self._answer()
+        if closing:
+            self._answer()
         if (more or self._inbox.waiting) and not self._transport.is_closing():
             # libuv would read on for megabytes; let the others have their turn.
             self._transport.pause_reading()

@@ -32,7 +32,7 @@ except ImportError:  # a platform for which the library has no compiled part
 
 # The seven bits of a length say in how many more bytes it is, RFC 6455 section 5.2.
 _LENGTH_16, _LENGTH_64 = 126, 127
-_PING, _PONG = 0x80 | Opcode.PING, 0x80 | Opcode.PONG
+_PING, _PONG, _CLOSE = 0x80 | Opcode.PING, 0x80 | Opcode.PONG, 0x80 | Opcode.CLOSE
 # Frames handled by one ``feed``. Fragments are the dearest at 7 µs each: a millisecond a turn.
 TURN = 128
 _FLOOD = 4013
@@ -104,6 +104,10 @@ class Inbox:
                     continue
                 if not self._measure(data, position, end):
                     break
+                if self._parts is not None and data[position] == _CLOSE:
+                    # Legal between fragments (section 5.4), where the library has it for a mistake;
+                    # one that has seen no fragment answers it, and the message is given up.
+                    self._parts = self._parser = None
             stop = min(end, position + self._owed)
             self._owed -= stop - position
             self._parse(data[position:stop], messages)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tests.harness import chaos, faults, fuzz, kill, powercut, restart
+from tests.harness import chaos, conformance, faults, fuzz, kill, powercut, restart
 from tests.harness.report import Result, conclude
 
 Run = Callable[..., Coroutine[Any, Any, Result]]
@@ -18,6 +18,12 @@ Run = Callable[..., Coroutine[Any, Any, Result]]
 # The harness, its arguments in the quick and in the full form, and the faults it can be given.
 HARNESSES: dict[str, tuple[Run, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     "chaos": (chaos.run, {"rounds": 1}, {"rounds": 25}, chaos.PLANTS),
+    "conformance": (
+        conformance.run,
+        {"kinds": ("text",)},
+        {"kinds": ("text", "binary")},
+        conformance.PLANTS,
+    ),
     "faults": (faults.run, {"rounds": 2}, {"rounds": 100}, faults.PLANTS),
     "fuzz": (fuzz.run, {"seconds": 2.0}, {"seconds": 3600.0}, fuzz.PLANTS),
     "kill": (kill.run, {"kills": 8}, {"kills": 1000}, kill.PLANTS),
