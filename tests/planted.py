@@ -305,8 +305,10 @@ PLANTS: tuple[Plant, ...] = (
         33,
         "padding",
         {
-            E2EE + "body.pad": put(lambda body: body + b"\x80"),
-            "crypto_modes.at_rest.pad": put(lambda body: body + b"\x80"),
+            E2EE + "body.pad": put(removals.barely_padded),
+            E2EE + "body.unpad": put(removals.unpadded),
+            "crypto_modes.at_rest.pad": put(removals.barely_padded),
+            "crypto_modes.at_rest.unpad": put(removals.unpadded),
         },
         "attack_state::test_few_sizes_are_seen_on_the_wire",
         "e2ee_body::test_lengths_say_little",

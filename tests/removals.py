@@ -292,3 +292,12 @@ def shown_all_the_same(real: Any) -> Any:
         return real(self, message, *rest, **named) or message
 
     return keep
+
+
+def barely_padded(body: bytes) -> bytes:
+    """The least that a relay takes, and from there on every length as it is."""
+    return (body + b"\x80").ljust(256, b"\0")
+
+
+def unpadded(padded: bytes) -> bytes:
+    return padded.rstrip(b"\0")[:-1]
