@@ -63,6 +63,7 @@ LEFT = (
     "client_restored",
     "client_uploads",
     "e2ee_active",
+    "e2ee_crossed",
     "e2ee_inactive",
     "e2ee_own",
     "e2ee_prekeys",

@@ -6,12 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_modes.contract import (
-    Stored,
-)
-from crypto_modes.e2ee import sessions
+from crypto_modes.contract import Stored
+from crypto_modes.e2ee import header, sessions
 from crypto_modes.errors import CannotOpen
-from tests.e2ee_relay import ALICE, BOB, Device, couple, talking
+from tests.e2ee_relay import ALICE, BOB, Device, Relay, couple, talking
 
 DAY = 24 * 60 * 60 * 1000
 
@@ -81,11 +79,120 @@ def test_both_begin_at_once_and_converge_quietly() -> None:
     for number in range(4):
         assert bob.receive(alice.send(BOB, b"%d" % number)).warnings == ()
         assert alice.receive(bob.send(ALICE, b"%d" % number)).warnings == ()
-    active = [
-        {raw[:8] for (table, _), raw in end.state.rows.items() if table == sessions.ACTIVE}
-        for end in (alice, bob)
-    ]
-    assert active[0] == active[1]
+    assert active(alice) == active(bob)
+
+
+def active(device: Device) -> bytes:
+    """The id of the one session that this device sends with."""
+    (raw,) = [raw for (table, _), raw in device.state.rows.items() if table == sessions.ACTIVE]
+    return raw[: header.SESSION_SIZE]
+
+
+def crossed(*, first: bool) -> tuple[Relay, Device, Device]:
+    """A couple, both of whom began and have read the other's beginning.
+
+    ``first``: whether it is the first one's session that both will keep.
+    """
+    while True:
+        relay, alice, bob = couple()
+        stored = alice.send(BOB, b"alice begins"), bob.send(ALICE, b"bob begins")
+        if (active(alice) < active(bob)) == first:
+            bob.receive(stored[0])
+            alice.receive(stored[1])
+            assert active(alice) != active(bob)
+            return relay, alice, bob
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_crosses_again_agrees_within_one_round_trip(first: bool) -> None:
+    _, alice, bob = crossed(first=first)
+    smaller = min(active(alice), active(bob))
+    for _ in range(5):
+        forth = [alice.send(BOB, b"%d" % number) for number in range(20)]
+        back = [bob.send(ALICE, b"%d" % number) for number in range(20)]
+        assert {bob.receive(each).warnings for each in forth} == {()}
+        assert {alice.receive(each).warnings for each in back} == {()}
+        assert active(alice) == active(bob) == smaller
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_has_sent_nothing_there_follows(first: bool) -> None:
+    _, alice, bob = crossed(first=first)
+    used = active(alice)
+    for number in range(sessions.CROSSING_LIMIT + 2):
+        assert bob.receive(alice.send(BOB, b"%d" % number)).warnings == ()
+    assert active(alice) == active(bob) == used
+    assert alice.receive(bob.send(ALICE, b"has been reading")).warnings == ()
+
+
+@pytest.mark.attack
+def test_27_who_goes_back_to_what_both_had_left_shows() -> None:
+    _, alice, bob = crossed(first=True)
+    forth, back = alice.send(BOB, b"on the losing one"), bob.send(ALICE, b"on the winning one")
+    thief = dict(alice.state.rows)
+    bob.receive(forth)
+    alice.receive(back)
+    bob.receive(alice.send(BOB, b"now both know"))
+    kept, alice.state.rows = alice.state.rows, thief
+    forged = [alice.send(BOB, b"%d" % number) for number in range(3)]
+    alice.state.rows = kept
+    warnings = {warning for each in forged for warning in bob.receive(each).warnings}
+    assert {"session_reset", "fork"} <= warnings
+
+
+@pytest.mark.attack
+def test_27_whose_state_went_back_is_followed_in_the_end_and_shows() -> None:
+    _, alice, bob = couple()
+    before = dict(alice.state.rows)
+    lost, stored = alice.send(BOB, b"lost"), bob.send(ALICE, b"bob begins")
+    while not active(alice) < active(bob):
+        alice.state.rows = dict(before)
+        lost = alice.send(BOB, b"lost")
+    bob.receive(lost)
+    winning = active(bob)
+    bob.send(ALICE, b"nobody can read this any more")
+    alice.state.rows = before
+    alice.receive(stored)
+    for _ in range(sessions.CROSSING_LIMIT):
+        opened = bob.receive(alice.send(BOB))
+        assert (active(bob), "session_reset" in opened.warnings) == (winning, False)
+    assert bob.receive(alice.send(BOB)).warnings == ("session_reset",)
+    assert active(bob) == active(alice)
+    assert alice.receive(bob.send(ALICE, b"heard again")).content == b"heard again"
+
+
+CROSSINGS = st.lists(st.tuples(st.booleans(), st.integers(1, 4), st.booleans()), max_size=25)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps=CROSSINGS)
+def test_however_messages_cross_one_round_trip_settles_it(
+    steps: list[tuple[bool, int, bool]],
+) -> None:
+    """Each step: who, how many, and whether they are sent or read."""
+    _, alice, bob = couple()
+    ways: dict[bool, list[Stored]] = {True: [], False: []}
+
+    def send(forth: bool) -> None:
+        ways[forth].append(alice.send(BOB) if forth else bob.send(ALICE))
+
+    def read(forth: bool) -> None:
+        assert (bob if forth else alice).receive(ways[forth].pop(0)).warnings == ()
+
+    for forth in (True, False):  # neither has heard of the other's beginning
+        send(forth)
+    for forth, count, sends in steps:
+        for _ in range(count if sends else min(count, len(ways[forth]))):
+            send(forth) if sends else read(forth)
+    for _ in range(2):  # what is under way, and one more each way, crossing
+        for forth in (True, False):
+            while ways[forth]:
+                read(forth)
+        for forth in (True, False):
+            send(forth)
+    for forth in (True, False):
+        read(forth)
+    assert active(alice) == active(bob)
 
 
 def test_a_late_first_message_takes_no_sessions_place() -> None:

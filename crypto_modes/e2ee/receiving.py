@@ -176,7 +176,8 @@ class Receiver:
         warnings = heard.note(*text)
         late = unsealed.late or "reordered" in warnings
         now = memory.tools.now()
-        former = memory.sessions.opened(peer, came.session, unsealed, now, late=late)
+        begins = came.begins is not None
+        former = memory.sessions.opened(peer, came.session, unsealed, now, begins=begins, late=late)
         memory.keep_heard(conversation, peer, heard)
         unopened: tuple[bytes, ...] = ()
         if delivery.sender != memory.tools.account:
@@ -187,9 +188,9 @@ class Receiver:
             if forked and "fork" not in warnings:
                 warnings = (*warnings, "fork")
         # A session that takes the place of one that worked: a reinstalled peer, or a clone.
-        reset = former is not None and (former.answered if came.begins else came.answered)
+        reset = former is not None and (former.answered if begins else came.answered)
         # So is one that begins with a counter of the past: a copy that fell out, and begins anew.
-        reset = reset or (came.begins is not None and "fork" in warnings)
+        reset = reset or (begins and "fork" in warnings)
         return ((*warnings, "session_reset") if reset else warnings), unopened
 
 
