@@ -41,11 +41,11 @@ from server.http import ADMIN_TOKEN_PREFIX, Internal
 from server.jwks import jwks_from
 from server.key_log import signing_key
 from server.keyrings.data_keys import DataKeyCache
-from server.keyrings.file import FileKeyring
 from server.keyrings.franking import FrankingKeyFiles
 from server.link import Handler, Link
 from server.listening import cannot_listen, gateway_settings
 from server.observe import Metrics
+from server.platform_keys import open_door, open_keyring
 from server.relay import Relay, now_ms
 from server.reports import team_key
 from server.secrets_file import private_directory, secret_file, token_file
@@ -267,11 +267,15 @@ class App:
         return ServerCertificate(Path(listen.certificate), Path(listen.key), tls12=listen.tls12)
 
     async def _modes(self, data: Path) -> dict[str, ServerMode]:
-        path = self.settings.keys.path
-        make = not await self.store.has_data_keys()
-        keyring = FileKeyring(Path(path) if path else data / "kek", make=make)
+        keyring = open_keyring(self.settings, make=not await self.store.has_data_keys())
         self._closing.push_async_callback(keyring.close)
-        self.data_keys = DataKeyCache(self.store, keyring, now=now_ms, monotonic=_monotonic_ms)
+        self.data_keys = DataKeyCache(
+            self.store,
+            keyring,
+            now=now_ms,
+            monotonic=_monotonic_ms,
+            door=open_door(self.settings),
+        )
         self._closing.push_async_callback(self.data_keys.close)
         self.franking_keys = FrankingKeyFiles(data / "franking", now_ms)
         tools = ServerTools(

@@ -60,7 +60,12 @@ class Reports:
 
 
 def team_key(file: str) -> bytes:
-    """The public key in ``file``, 1,216 bytes; empty for no file. Raises ``BadConfig``."""
+    """The team's public key in ``file``, 1,216 bytes; empty for no file. Raises ``BadConfig``."""
+    return public_key(file, "moderation.key", "moderation keygen")
+
+
+def public_key(file: str, setting: str, made_by: str) -> bytes:
+    """The same for the file that ``setting`` names and ``louverd made_by`` makes."""
     if not file:
         return b""
     try:
@@ -68,10 +73,10 @@ def team_key(file: str) -> bytes:
             key = opened.read(HPKE_KEY_SIZE + 1)
         hpke_check(key)
     except OSError as error:
-        raise BadConfig(f"moderation.key: cannot read {file}: {error.strerror}") from None
+        raise BadConfig(f"{setting}: cannot read {file}: {error.strerror}") from None
     except KeyRefused as error:
         raise BadConfig(
-            f"moderation.key: {file} holds no public key of a team ({error}); name the file"
-            " team.pub that `louverd moderation keygen` made"
+            f"{setting}: {file} holds no public key ({error}); name the .pub file that `louverd"
+            f" {made_by}` made"
         ) from None
     return key

@@ -40,8 +40,8 @@ from crypto_modes.errors import (
 )
 from server import logs
 from server.keyrings.data_keys import DataKeyCache
-from server.keyrings.file import FileKeyring
 from server.keyrings.franking import FrankingKeyFiles
+from server.platform_keys import open_keyring
 from server.secrets_file import secret_file
 from server.settings_tree import Settings
 from server.store.sqlite import ReadOnlySqliteStore
@@ -208,13 +208,12 @@ async def archive(settings: Settings, modes: Mapping[str, Mode]) -> AsyncIterato
     Raises ``BadConfig`` where there is none or its key file is missing.
     """
     data = settings.data
-    kek = Path(settings.keys.path) if settings.keys.path else data / "kek"
     async with AsyncExitStack() as closing:
         store = ReadOnlySqliteStore(data)
         await store.open()
         closing.push_async_callback(store.close)
         # Never made here: a new key would hide that the old one is lost.
-        keyring = FileKeyring(kek, make=False)
+        keyring = open_keyring(settings, make=False)
         closing.push_async_callback(keyring.close)
         data_keys = DataKeyCache(store, keyring, now=_now_ms, monotonic=_monotonic_ms)
         closing.push_async_callback(data_keys.close)

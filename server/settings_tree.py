@@ -128,6 +128,13 @@ class Keys(Section):
     path: str = Field(
         default="", description="The key file; left out: `kek` in the data directory."
     )
+    moderation: str = Field(
+        default="",
+        description="The file with the vault's public key: each data key is wrapped for it as "
+        "well, so that the vault can open messages under a granted case. `louverd moderation "
+        "vault-key` makes it and the secret key, which is never for this machine. Left out: there "
+        "is no such door, from the next message on.",
+    )
 
 
 class Accounts(Section):

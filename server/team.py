@@ -20,16 +20,16 @@ from server.settings_tree import Settings
 from server.store import SealedReport
 from server.store.sqlite import ReadOnlySqliteStore
 
-SECRET, PUBLIC = "team.key", "team.pub"
 PAGE = 100
 
 
-def keygen(directory: Path) -> tuple[Path, Path, str]:
-    """Make the team's key pair; the files of the secret and the public half, the fingerprint.
+def keygen(directory: Path, name: str = "team") -> tuple[Path, Path, str]:
+    """Make the key pair of the ``team``, or of the ``vault``; the files of the secret and of the
+    public half, and the fingerprint.
 
     A secret key that is there stays, and its public half is written again. Raises ``BadConfig``.
     """
-    secret, public = directory / SECRET, directory / PUBLIC
+    secret, public = directory / f"{name}.key", directory / f"{name}.pub"
     team = TeamKey(secret_file(secret, TeamKey.size)).public
     try:
         public.write_bytes(team)

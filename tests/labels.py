@@ -19,7 +19,7 @@ import msgspec
 
 from client import keystore, unlocking
 from client.tally import Tally
-from crypto_modes import at_rest, attachments, franking, policy, wire
+from crypto_modes import at_rest, attachments, door, franking, policy, wire
 from crypto_modes.contract import BlobMeta, Evidence, Meta, Sealed, Stored
 from crypto_modes.e2ee import body, devices, header, pq_ratchet, pqxdh, ratchet, session
 from crypto_modes.e2ee.header import First
@@ -320,6 +320,7 @@ EXAMPLES: dict[str, Example] = {
         lambda key: aead_seal(key, ONCE, DIGEST, CONTEXT),
         lambda key, raw: aead_open(key, ONCE, raw, CONTEXT),
     ),
+    "door": derived(door.mark),
     "keystore/row": Example(
         stored_row, lambda key, raw: sealed_rows(key)._unseal("table", DIGEST, raw)
     ),

@@ -63,14 +63,20 @@ def info(report: Mapping[str, Any]) -> bytes:
 def seal(
     team: bytes, report: Mapping[str, Any], ephemeral: bytes = b"e" * 32, given: Any = None
 ) -> bytes:
-    """``given`` is ``(shared secret, ciphertext)`` of an encapsulation made before."""
+    return to_key(team, padded(encode(report)), info(report), ephemeral, given)
+
+
+def to_key(
+    team: bytes, text: bytes, bound: bytes, ephemeral: bytes = b"e" * 32, given: Any = None
+) -> bytes:
+    """HPKE; ``given`` is ``(shared secret, ciphertext)`` of an encapsulation made before."""
     shared, ciphertext = given or MLKEM768PublicKey.from_public_bytes(team[:1184]).encapsulate()
     private = X25519PrivateKey.from_private_bytes(ephemeral)
     point = private.public_key().public_bytes_raw()
     agreed = private.exchange(X25519PublicKey.from_public_bytes(team[1184:]))
     secret = combine(shared, agreed, point, team[1184:])
-    key, nonce = schedule(secret, info(report))
-    return ciphertext + point + AESGCM(key).encrypt(nonce, padded(encode(report)), b"")
+    key, nonce = schedule(secret, bound)
+    return ciphertext + point + AESGCM(key).encrypt(nonce, text, b"")
 
 
 def unseal(team: bytes, report: Mapping[str, Any], sealed: bytes) -> bytes:

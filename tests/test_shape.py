@@ -77,6 +77,7 @@ PLANTED = [
     (shape.arrows, "server/gateway/listener.py", "import server.relay", "server.gateway may not"),
     (shape.arrows, "server/relay.py", "from server.gateway import Gateway", "may not be imported"),
     (shape.arrows, "server/relay.py", "from server.store import sqlite", "may not be imported"),
+    (shape.arrows, "server/reveal.py", "from crypto_modes import vault", "may not be imported by"),
     (shape.arrows, "server/session.py", "import server.app", "server.app may not be imported"),
     (shape.arrows, "crypto_modes/errors.py", "from crypto_modes import wire", "may not import"),
     (shape.arrows, "deploy/bootstrap/launcher.py", "import client", "bootstrap may not import"),

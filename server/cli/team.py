@@ -30,6 +30,20 @@ def keygen(
     typer.echo(f"fingerprint: {fingerprint}  (publish it, so that users can compare)")
 
 
+@moderation.command()
+def vault_key(
+    directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path("vault"),
+) -> None:
+    """Make the key pair of the moderation door: the data keys of at_rest are wrapped for it too."""
+    from server.team import keygen as make
+
+    secret, public, _ = make(directory, "vault")
+    typer.echo(f"secret key: {secret}  (for the vault, on another machine: who has it and the")
+    typer.echo("            two databases reads every message in at_rest; the relay needs it for")
+    typer.echo("            nothing)")
+    typer.echo(f"public key: {public}  (for the relay: keys.moderation)")
+
+
 @reports.command("list")
 def list_reports(file: File = None, set: Set = None) -> None:
     """Print one JSON line for each sealed report: what the relay knows of it."""

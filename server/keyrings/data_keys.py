@@ -19,6 +19,10 @@ Keys are *made ahead* by ``renew``: the context that wraps a key names its conve
 and epoch, so no pool of nameless keys can be wrapped beforehand. What can is the successor of a
 key in use. It is made in the last tenth of an epoch, 64 at a time, and takes over at once, so a
 running conversation never waits for a key and an outage does not find its epoch ending.
+
+Where a moderation ``door`` is given, each new key is also wrapped for it; nothing here can open
+that. A key whose door is not the configured one takes no further message: the next one begins an
+epoch, so that closing the door, opening one or changing its lock holds from the next message on.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Protocol
 
+from crypto_modes import door as moderation
 from crypto_modes.contract import ID_SIZE, Need, NeedDataKey, NeedWrappedKey
 from crypto_modes.errors import CannotOpen, KeyServiceUnavailable
 from crypto_modes.keyring import Keyring, dek_context
@@ -106,9 +111,11 @@ class DataKeyCache:
         *,
         now: Callable[[], int],
         monotonic: Callable[[], int],
+        door: moderation.Door | None = None,
     ) -> None:
         self._store = store
         self._keyring = keyring
+        self._door = door
         self._now = now
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -227,15 +234,21 @@ class DataKeyCache:
         newest = await self._store.newest_data_key(need.conversation, need.sender)
         if newest is None:
             await self._make(need, 1, generation)
-        elif _used(newest, self._records(newest.dek_id), self._now()) >= limit:
+        elif (
+            not self._has_right_door(newest)
+            or _used(newest, self._records(newest.dek_id), self._now()) >= limit
+        ):
             await self._make(need, newest.epoch + 1, generation)
         else:
             await self._unwrap(newest, generation, need)
 
     async def _make(self, need: NeedDataKey, epoch: int, generation: int) -> None:
-        context = self._context(need.conversation, need.sender, epoch)
+        place = self._store.deployment, need.conversation, need.sender, epoch
         async with self._provider:
-            key, wrapped = await self._keyring.generate(context)
+            key, wrapped = await self._keyring.generate(dek_context(*place, SERVING))
+        behind = b""
+        if self._door is not None:
+            behind = self._door.wrap(key, dek_context(*place, moderation.PURPOSE))
         stored = WrappedKey(
             dek_id=os.urandom(ID_SIZE),
             conversation=need.conversation,
@@ -243,6 +256,7 @@ class DataKeyCache:
             epoch=epoch,
             created=self._now(),
             serving=wrapped,
+            moderation=behind,
         )
         await self._store.put_data_key(stored)
         self._install(stored, key, generation, need)
@@ -250,7 +264,8 @@ class DataKeyCache:
     async def _unwrap(
         self, stored: WrappedKey, generation: int, need: NeedDataKey | None = None
     ) -> None:
-        context = self._context(stored.conversation, stored.sender, stored.epoch)
+        place = self._store.deployment, stored.conversation, stored.sender, stored.epoch
+        context = dek_context(*place, SERVING)
         try:
             async with self._provider:
                 key = await self._keyring.unwrap(stored.serving, context)
@@ -265,8 +280,10 @@ class DataKeyCache:
         else:
             self._install(stored, key, generation, need)
 
-    def _context(self, conversation: bytes, sender: bytes, epoch: int) -> bytes:
-        return dek_context(self._store.deployment, conversation, sender, epoch, SERVING)
+    def _has_right_door(self, stored: WrappedKey) -> bool:
+        if self._door is None:
+            return not stored.moderation
+        return self._door.closes(stored.moderation)
 
     def _records(self, dek_id: bytes) -> int:
         with self._lock:
