@@ -15,6 +15,7 @@ from client.compare.cli import run
 from client.compare.issuer import ISSUER, Issuer
 from client.compare.lab import Lab, LabFailure
 from client.compare.measures import Raw
+from client.compare.steps import SCRIPT
 from crypto_modes import primitives
 from tests.compare_results import made_up
 
@@ -81,6 +82,12 @@ def test_e2ee_from_end_to_end(tmp_path: Path) -> None:
     assert (report.forged_submitted, report.forged_accepted) == (drill.FORGERIES, 0)
     assert mode.moderation["insider"].readable == 0.0
     assert mode.throughput.messages_per_second > 100
+    sizes = {step: got.wire_bytes for step, got in mode.steps.items()}
+    kem = primitives.KEM_KEY_SIZE, primitives.KEM_CIPHERTEXT_SIZE
+    assert sizes["first_contact"] > sizes["turn"] + sum(kem)
+    # About two public keys and ciphertexts more: the PQ ratchet's epoch did change there.
+    more = len(SCRIPT["pq_epoch"]) * (sizes["pq_epoch"] - sizes["turn"])
+    assert 1.5 < more / sum(kem) < 2.5
     schema = results.shipped_schema()
     jsonschema.validate(json.loads((out / results.FILE).read_text()), schema)
     raw = Raw(*record.read(out))

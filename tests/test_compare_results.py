@@ -107,9 +107,16 @@ def test_without_its_library_there_is_no_hlog_and_the_rest_is_written(
         argv=(),
     )  # fmt: skip
     cli._check_installed()
-    cli._write(planned, campaign.Finished(made_up(), raw(), 0))
+    cli._write(planned, campaign.Finished(made_up(), raw(), [], 0))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("blocks.csv.gz", "index.html", "results.json", "samples.csv.gz", "trace.jsonl")
+        *(
+            "blocks.csv.gz",
+            "index.html",
+            "results.json",
+            "samples.csv.gz",
+            "steps.json",
+            "trace.jsonl",
+        )
     ]
 
 

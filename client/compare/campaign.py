@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from client.compare import drill, instruments, measures, results, rounds, saturate, stats
+from client.compare import drill, instruments, measures, results, rounds, saturate, stats, steps
 from client.compare.instruments import Exposed
 from client.compare.lab import Lab
 from client.compare.machine import machine, version
@@ -32,6 +32,7 @@ class Taken(rounds.Taken):
     """Everything measured so far."""
 
     exposed: dict[str, Exposed] = field(default_factory=dict)
+    steps: list[steps.Taken] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class Finished:
 
     results: Results
     raw: Raw
+    steps: list[steps.Taken]
     code: int
 
 
-def steps(plan: Plan) -> int:
+def count(plan: Plan) -> int:
     """How often ``say`` will be called, unless a round must be repeated."""
-    return (plan.size.rounds + 1) * len(plan.modes) + 1
+    return (plan.size.rounds + 1) * len(plan.modes) + 2
 
 
 async def compare(plan: Plan, home: Path, say: Say) -> Finished:
@@ -60,6 +62,8 @@ async def compare(plan: Plan, home: Path, say: Say) -> Finished:
     taken = Taken()
     for number in range(plan.size.rounds):
         await rounds.play(plan, lab, taken, number, say)
+    say("first contact and after")
+    taken.steps = await instruments.conversations(lab, plan)
     known = installed_modes()
     for mode in plan.modes:
         say(f"who can read: {mode}")
@@ -69,7 +73,7 @@ async def compare(plan: Plan, home: Path, say: Say) -> Finished:
     say("intervals and report")
     raw = Raw(taken.samples, taken.blocks)
     found = _results(plan, taken, raw, time.monotonic() - begin)
-    return Finished(found, raw, _code(found, taken))
+    return Finished(found, raw, taken.steps, _code(found, taken))
 
 
 def _results(plan: Plan, taken: Taken, raw: Raw, seconds: float) -> Results:
@@ -130,6 +134,7 @@ def _mode(plan: Plan, taken: Taken, raw: Raw, mode: str) -> ModeResult:
             "insider": exposed.insider,
         },
         exposure=exposed.exposure,
+        steps=measures.steps(taken.steps, mode, seed=plan.seed),
     )
 
 

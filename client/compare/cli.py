@@ -140,7 +140,7 @@ def _compare(plan: Plan, json: bool) -> int:
     with (
         _made(plan.out),
         tempfile.TemporaryDirectory(prefix="louver-compare-") as home,
-        terminal.progress(notes, campaign.steps(plan)) as say,
+        terminal.progress(notes, campaign.count(plan)) as say,
     ):
         finished = asyncio.run(campaign.compare(plan, Path(home), say))
         _write(plan, finished)
@@ -170,10 +170,13 @@ def _made(directory: Path) -> Iterator[None]:
 
 def _write(plan: Plan, finished: Finished) -> None:
     """Raw data first, then what is derived from it."""
+    import msgspec
+
     from client.compare import measures, record, report, results
 
     raw = finished.raw
     record.write(plan.out, raw.samples, raw.blocks)
+    (plan.out / "steps.json").write_bytes(msgspec.json.encode(finished.steps) + b"\n")
     (plan.out / "trace.jsonl").write_bytes(plan.trace.encoded)
     for mode in plan.modes if record.can_write_hlog() else ():
         micros = measures.flat(raw.latency(mode)) * 1000

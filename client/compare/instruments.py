@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from client import Jwt, Keystore, connect
-from client.compare import drill, machine, probes, proc, reporting, saturate
+from client.compare import drill, machine, probes, proc, reporting, saturate, steps
 from client.compare.canary import Canaries
 from client.compare.fleet import Fleet, Round, fleet
 from client.compare.lab import Lab, LabFailure, Relay, environment
@@ -76,6 +76,23 @@ async def saturation(lab: Lab, relay: Relay, plan: Plan) -> saturate.Outcome:
             f"{outcome.delivered} delivered"
         )
     return outcome
+
+
+async def conversations(lab: Lab, plan: Plan) -> list[steps.Taken]:
+    """The same conversations in every mode, message by message. Raises ``LabFailure``."""
+    names = [f"c{number:02d}" for number in range(2 + plan.size.acquaintances)]
+    users = tuple((name, lab.issuer.token(name)) for name in names)
+    async with contextlib.AsyncExitStack() as stack:
+        relays = [
+            await stack.enter_async_context(lab.relay(mode, f"steps-{mode}")) for mode in plan.modes
+        ]
+        places = {relay.mode: steps.Place(relay.port, users) for relay in relays}
+        order = lab.directory / "steps.json"
+        order.touch(mode=0o600)  # it holds tokens
+        job = steps.Job(str(lab.certificates), places)
+        await asyncio.to_thread(order.write_bytes, msgspec.json.encode(job))
+        raw = await _run("client.compare.steps", order)
+    return msgspec.json.decode(raw, type=list[steps.Taken])
 
 
 async def exposure(lab: Lab, plan: Plan, mode: str, declared: dict[str, bool]) -> Exposed:

@@ -15,8 +15,9 @@ import numpy as np
 
 from client.compare import stats
 from client.compare.record import NEVER, Block, Sample
-from client.compare.results import Interval
+from client.compare.results import Interval, Step, StepName
 from client.compare.stats import Array, Rounds, Statistic
+from client.compare.steps import Taken
 
 _BLOCK_US = 1_000_000
 # A message passes three processes that wait for the same cores: sender, relay, recipient. The
@@ -100,6 +101,31 @@ MEASURES: dict[str, tuple[Callable[[Raw, str], Rounds], Statistic]] = {
     "server_cpu_us_per_message": (Raw.server_cpu, stats.quotient),
     "client_cpu_us_per_message": (Raw.client_cpu, stats.quotient),
 }
+
+
+def steps(taken: Sequence[Taken], mode: str, *, seed: int) -> dict[StepName, Step]:
+    """Each step of a conversation in this mode: medians over the timed pairs, bytes of the tapped
+    one."""
+    found: dict[StepName, list[Taken]] = defaultdict(list)
+    for one in taken:
+        if one.mode == mode:
+            found[one.step].append(one)
+    return {step: _step(every, seed) for step, every in found.items()}
+
+
+def _step(every: Sequence[Taken], seed: int) -> Step:
+    tapped = [one for one in every if one.wire_bytes]
+    timed = [one for one in every if not one.wire_bytes]
+    cpu, took = (
+        np.array([getattr(one, name) for one in timed]) for name in ("cpu_us", "latency_ms")
+    )
+    return Step(
+        pairs=len(timed),
+        messages=timed[0].messages,
+        client_cpu_us=stats.median(cpu, seed=seed),
+        latency_ms=stats.median(took, seed=seed),
+        wire_bytes=round(sum(one.wire_bytes for one in tapped) / len(tapped), 1),
+    )
 
 
 def flat(rounds: Rounds) -> Array:

@@ -10,8 +10,8 @@ import shlex
 from typing import Any, Literal
 
 from client.compare import words
-from client.compare.results import Access, Exposure, ModeResult, Results
-from client.compare.words import interval, number, share
+from client.compare.results import STEPS, Access, Exposure, ModeResult, Results
+from client.compare.words import estimate, interval, number, share
 
 Part = dict[str, Any]
 Path = Literal["scan", "user_report", "legal_request", "insider"]
@@ -57,6 +57,9 @@ def page(results: Results) -> Part:
         "ratios": _ratios(results),
         "throughput": _throughput(results),
         "cpu": _cpu(results),
+        "steps_text": words.STEPS_TEXT,
+        "steps": _steps(results),
+        "steps_table": _steps_table(results),
         "canaries": results.trace.canaries,
         "exposure": _exposure(results),
         "exposure_table": _exposure_table(results),
@@ -186,6 +189,34 @@ def _cpu(results: Results) -> Part:
              "first message ms", "first message wire bytes"]  # fmt: skip
     text = "At the offered rate, where fewer messages share a flush. " + "; ".join(said) + "."
     return {"text": text, "table": {"heads": heads, "rows": rows}}
+
+
+def _steps(results: Results) -> list[Part]:
+    """A row for each step that was measured in every mode."""
+    every = [mode.steps for mode in results.modes.values()]
+    rows: list[Part] = []
+    for step in STEPS:
+        if not all(step in steps for steps in every):
+            continue
+        name, what = words.STEP[step]
+        cells = []
+        for got in (steps[step] for steps in every):
+            rest = f"{number(got.latency_ms.value)} ms · {number(got.wire_bytes)} bytes"
+            cells.append({"cpu": f"{number(got.client_cpu_us.value)} µs", "rest": rest})
+        rows.append({"name": name, "what": what, "cells": cells})
+    return rows
+
+
+def _steps_table(results: Results) -> Part:
+    rows = [
+        [f"{name}, {words.STEP[step][0].lower()}", f"{got.pairs} × {got.messages}",
+         estimate(got.client_cpu_us), estimate(got.latency_ms), number(got.wire_bytes)]
+        for name, mode in results.modes.items()
+        for step, got in mode.steps.items()
+    ]  # fmt: skip
+    heads = ["a message of", "pairs × messages", "clients µs CPU (95 %)", "latency ms (95 %)",
+             "wire bytes"]  # fmt: skip
+    return {"heads": heads, "rows": rows}
 
 
 def _exposure(results: Results) -> list[Part]:

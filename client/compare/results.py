@@ -23,7 +23,9 @@ SCHEMA = "louver.compare/1"
 FILE = "results.json"
 SCHEMA_FILE = "results.schema.json"
 PATHS = ("scan", "user_report", "legal_request", "insider")
-_KEYS = {"moderation": PATHS, "exposure": ADVERSARIES}
+StepName = Literal["first_contact", "first_answer", "chain", "turn", "pq_epoch"]
+STEPS: tuple[StepName, ...] = typing.get_args(StepName)
+_KEYS = {"moderation": PATHS, "exposure": ADVERSARIES, "steps": STEPS}
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +117,27 @@ class Throughput(_Part, frozen=True, kw_only=True):
     frame_bytes: float
 
 
+class Estimate(_Part, frozen=True, kw_only=True):
+    """A median with its 95 % interval; no bounds where there were too few to draw again."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Step(_Part, frozen=True, kw_only=True):
+    """One message at one place of a conversation, on an idle relay: ``pairs`` of users were timed,
+    with ``messages`` each. CPU and bytes are of both users together, what follows a message (its
+    acknowledgement and receipt) included; latency is from handing over to opened.
+    """
+
+    pairs: int
+    messages: int
+    client_cpu_us: Estimate
+    latency_ms: Estimate
+    wire_bytes: float
+
+
 class Access(_Part, frozen=True, kw_only=True):
     """One path of the moderation drill. ``measured`` False: the other fields are None.
 
@@ -176,6 +199,7 @@ class ModeResult(_Part, frozen=True, kw_only=True):
     altered: int
     moderation: dict[Literal["scan", "user_report", "legal_request", "insider"], Access]
     exposure: dict[str, Exposure]
+    steps: dict[StepName, Step] = {}
 
 
 class Machine(_Part, frozen=True, kw_only=True):

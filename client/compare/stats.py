@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from client.compare.results import Interval, Summary
+from client.compare.results import Estimate, Interval, Summary
 
 Array = NDArray[np.float64]
 Rounds = Sequence[Sequence[Array]]
@@ -82,6 +82,17 @@ def ratio(
         drawn[i] = statistic(_draw(over, picks, rng)) / statistic(_draw(under, others, rng))
     low, high = np.nanpercentile(drawn, [50 - LEVEL / 2, 50 + LEVEL / 2])
     return Interval(value=_digits(value), low=_digits(float(low)), high=_digits(float(high)))
+
+
+def median(samples: Array, *, seed: int, resamples: int = RESAMPLES) -> Estimate:
+    """The median of independent ``samples`` with its bootstrap interval; none for fewer than 3."""
+    value = _digits(float(np.median(samples)))
+    if samples.size < 3:
+        return Estimate(value=value)
+    rng = np.random.default_rng(seed)
+    drawn = np.median(rng.choice(samples, (resamples, samples.size)), axis=1)
+    low, high = np.percentile(drawn, [50 - LEVEL / 2, 50 + LEVEL / 2])
+    return Estimate(value=value, low=_digits(float(low)), high=_digits(float(high)))
 
 
 def _draw(rounds: Rounds, picks: NDArray[np.int64], rng: np.random.Generator) -> Array:

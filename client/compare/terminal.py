@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.compare import words
-from client.compare.results import Interval, Results
+from client.compare.results import STEPS, Interval, Results, Step
 from client.compare.words import interval, number
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def show(console: Console, found: Results) -> None:
     console.print(words.sentence(found), style="bold")
     console.print()
     console.print(_table(found))
+    if steps := _steps(found):
+        console.print(steps)
     machine = found.machine
     console.print(
         f"[dim]{machine.cpu}, {machine.cores} cores · trace {found.trace.name} "
@@ -128,6 +130,21 @@ def _table(found: Results) -> Table:
     for name, cells in rows:
         table.add_row(name, *cells)
     return table
+
+
+def _steps(found: Results) -> Table | None:
+    """First contact and steady cost apart; None where they were not measured."""
+    modes = list(found.modes.values())
+    table = _bare("clients: µs CPU, ms, wire bytes", *found.modes)
+    for step in STEPS:
+        if all(step in mode.steps for mode in modes):
+            table.add_row(words.STEP[step][0].lower(), *(_step(mode.steps[step]) for mode in modes))
+    return table if table.rows else None
+
+
+def _step(got: Step) -> str:
+    cells = (got.client_cpu_us.value, got.latency_ms.value, got.wire_bytes)
+    return ", ".join(map(number, cells))
 
 
 def _pair(one: float, other: float) -> str:

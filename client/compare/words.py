@@ -6,7 +6,15 @@ beyond rounding, HTML.
 
 from __future__ import annotations
 
-from client.compare.results import Access, Interval, ModeResult, Results, Threshold
+from client.compare.results import (
+    Access,
+    Estimate,
+    Interval,
+    ModeResult,
+    Results,
+    StepName,
+    Threshold,
+)
 
 NOT_MEASURED = "not measured"
 NOISY = "machine too noisy to tell"
@@ -36,6 +44,23 @@ SHORT = {
     "relay_memory": "memory",
     "compelled_operator": "operator",
 }
+STEP: dict[StepName, tuple[str, str]] = {
+    "first_contact": (
+        "First contact",
+        "device list, its proof in the key log, prekeys, handshake, message",
+    ),
+    "first_answer": ("First answer", "the other side's first message"),
+    "chain": ("Running chain", "each of 48 from the same side"),
+    "turn": ("A turn", "each of three, in which each answers the other"),
+    "pq_epoch": ("New PQ epoch", "each of the three turns that change it"),
+}
+STEPS_TEXT = (
+    "One message at a time between two users on an idle relay, so nothing queues. CPU is of the "
+    "real client library, both users together, with TLS and their key stores in memory. "
+    "Acknowledgements and receipts are included; clients send one for all that came within 0.1 s, "
+    "so a long run shares them. A new epoch of the post-quantum ratchet is due after 50 messages "
+    "or a day; in other modes these are turns as any."
+)
 READING = (
     (
         "Latency counts from the planned time of sending, not from when the generator got round to "
@@ -106,6 +131,13 @@ def number(value: float) -> str:
     if abs(value) >= 1000:
         return f"{round(value, -2 if abs(value) >= 10_000 else -1):,.0f}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{1 if abs(value) >= 10 else 2}f}"
+
+
+def estimate(got: Estimate) -> str:
+    """``870 (850–910)``, or the value alone."""
+    if got.low is None or got.high is None:
+        return number(got.value)
+    return f"{number(got.value)} ({number(got.low)}–{number(got.high)})"
 
 
 def interval(got: Interval) -> str:
