@@ -48,10 +48,11 @@ def run(
     """Run a command and exit with its code; what fails is said in one sentence."""
     import asyncio
 
-    from client import profile, wording
+    from client import dumps, profile, wording
     from client.commands import Terms
     from crypto_modes.errors import LouverError
 
+    dumps.forbid()
     try:
         directory = where if isinstance(where, Path) else profile.directory(None, where[0])
         asyncio.run(work(Terms(directory, as_json)))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from server import dumps
 from server.cli import service, team
 from server.cli.options import File, Set, ask
 
@@ -177,6 +178,7 @@ def main() -> NoReturn:
     """The entry point of the command ``louverd``."""
     from crypto_modes.errors import BadArgument, BadConfig, LouverError, Unavailable
 
+    dumps.forbid()
     try:
         app()
     except (BadArgument, BadConfig) as error:
