@@ -251,6 +251,7 @@ class Attachments:
 
     async def _deliver(self, upload: Upload, progress: Progress) -> Sent:
         """Transfer the file in the mode in force, then send what refers to it."""
+        conversation = self._conversation(upload.peer)
         for _ in range(MOST_TRIES):
             mode, epoch = await self._mode(upload.peer, upload.kind)
             if self._trust.weaker(mode, upload.written):
@@ -268,15 +269,16 @@ class Attachments:
                     self._beginning(upload, epoch), self._pieces(upload), progress
                 )
             except ModeMismatch:
-                conversation = self._conversation(upload.peer)
                 await self._trust.satisfy(NeedPolicy(conversation, upload.peer, 0))
                 continue
-            if (await self._mode(upload.peer, upload.kind))[0] == mode:
+            await self._outgoing.room()
+            # Looked at last: from here to `add` nothing is waited for, so what refers to the file
+            # is written in the mode that the file went in. Else its key could go to more readers.
+            if self._trust.pins.to_send(conversation, upload.kind, upload.peer)[0] == mode:
                 break
         else:
             raise ModeMismatch("the relay refuses every mode that it says is in force")
         said = content.encode(self._reference(upload))
-        await self._outgoing.room()
         added = self._outgoing.add(
             upload.peer, said, upload.kind, upload.reply_to, id=upload.message
         )

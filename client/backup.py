@@ -73,7 +73,7 @@ LEFT = (
     "e2ee_skipped",
 )
 _RESTORED = "client_restored"  # b"" -> the device that made the backup, until its place is taken
-_EXPIRY, _MESSAGES = "client_expiry", "client_messages"
+_EXPIRY, _MESSAGES, _ALTERATIONS = "client_expiry", "client_messages", "client_alterations"
 _DUE_SIZE = 8
 
 
@@ -167,9 +167,17 @@ class Backups:
 
 def _snapshot(keystore: Keystore) -> Iterator[Row]:
     disappearing = {key[_DUE_SIZE:] for key, _ in keystore.scan(_EXPIRY)}
+    # With what alters them: an edit is a message of its own, without a time of its own.
+    with_edits = disappearing.union(
+        place[:ID_SIZE] + ids[at : at + ID_SIZE]
+        for place in disappearing
+        for ids in (keystore.get(_ALTERATIONS, place) or b"",)
+        for at in range(0, len(ids), ID_SIZE)
+    )
+    left = {_MESSAGES: with_edits, _ALTERATIONS: disappearing}
     for table in KEPT:
         for key, value in keystore.scan(table):
-            if table != _MESSAGES or key not in disappearing:
+            if key not in left.get(table, ()):
                 yield table, key, value
 
 

@@ -46,8 +46,8 @@ from crypto_modes.errors import LouverError, StoreUnavailable
 
 _ALTERATIONS, _EXPIRY, _TIMERS = "client_alterations", "client_expiry", "client_timers"
 _ACQUAINTED = "client_acquainted"
-# Edits of one message, and the deletion; of reactions only each user's newest counts.
-MOST_ALTERATIONS = 32
+# Of one message by one user. Of deletions the first counts, of reactions the newest.
+MOST_EDITS = 32
 # Clocks jump: it is looked again at least this often.
 ROUND_SECONDS = 60.0
 
@@ -198,14 +198,14 @@ class Contents:
         """Note at its target what alters it; False where something newer or too much does."""
         place = message.conversation + what.target
         ids = self._ids(place)
+        found = self._messages(message.conversation, ids)
+        # Each user's count for himself: of a message that is not here nobody knows the author yet.
+        others = [each for each in found if _same(each, message)]
         if isinstance(what, Reaction):
-            others = [
-                each for each in self._messages(message.conversation, ids) if _same(each, message)
-            ]
             if any(order(each) > order(message) for each in others):
                 return False
             ids = [each for each in ids if each not in {other.id for other in others}]
-        elif len(ids) >= MOST_ALTERATIONS:
+        elif len(others) >= (MOST_EDITS if isinstance(what, Edit) else 1):
             return False
         self._memory.store.put(_ALTERATIONS, place, b"".join((*ids, message.id)))
         return True
@@ -239,10 +239,14 @@ class Contents:
             store.delete(_EXPIRY, self._due(message))
 
     def _set_timer(self, message: Message, what: Timer) -> None:
-        """The newest by the relay's numbers holds, whoever set it."""
+        """The newest by the relay's numbers holds, whoever set it; but none that the mode found
+        late in the place of another, as for alterations. Only in the kind of texts: it dresses
+        them, and files may go in a mode in which the operator could write it.
+        """
         raw = self._memory.store.get(_TIMERS, message.conversation)
         newest = 0 if raw is None else int(_TIMER.unpack(raw)[1])
-        if message.seq > newest and not {"below_floor", "wrong_mode"} & {*message.warnings}:
+        unfit = {"below_floor", "wrong_mode"} | ({"reordered"} if newest else set())
+        if message.kind == "text" and message.seq > newest and not unfit & {*message.warnings}:
             row = _TIMER.pack(what.seconds, message.seq)
             self._memory.store.put(_TIMERS, message.conversation, row)
 
@@ -251,8 +255,8 @@ class Contents:
 
 
 def _same(one: Message, other: Message) -> bool:
-    """Whether both are reactions of one user."""
-    return isinstance(one.what, Reaction) and one.sender == other.sender
+    """Whether both are of one user and do the same: edits, say."""
+    return type(one.what) is type(other.what) and one.sender == other.sender
 
 
 def _unseen(message: Message) -> Message:

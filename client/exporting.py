@@ -75,8 +75,11 @@ def lines(
         yield Conversation(conversation, peer, memory.name_of(peer), said)
         for each in epochs:
             yield Epoch(each, policy.digest(each))
-        for message in memory.messages(conversation):
-            if not message.expires and not message.deleted:
+        kept = memory.messages(conversation)
+        # What alters a message is one of its own without a time of its own: it goes with the other.
+        passing = {message.id for message in kept if message.expires}
+        for message in kept:
+            if not message.deleted and passing.isdisjoint((message.id, message.target)):
                 yield _said(message)
 
 

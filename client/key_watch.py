@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from secrets import SystemRandom
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -248,7 +249,8 @@ class KeyWatch:
         """Raises ``KeyRefused`` for an entry that is not this account's own doing.
 
         Under another key there may only be what this account had before its key was replaced on
-        purpose: entered before the first under this key, with versions below its first.
+        purpose: entered before the first under this key, with versions below its first. Under this
+        key versions only rise.
         """
         hidden = [each.number for each in own if not each.key]
         if hidden:
@@ -262,6 +264,15 @@ class KeyWatch:
                 "your own keys are not in the relay's key log: nobody who checks will believe them"
             )
         first = mine[0]
+        for earlier, later in pairwise(mine):
+            # Two who hold the key did not know of each other's list, and each peer may be shown the
+            # one that suits the relay: such as one that names a device again that was removed.
+            if later.version <= earlier.version:
+                raise KeyRefused(
+                    "the key log holds lists of your devices that do not follow each other (number"
+                    f" {later.number}): one of your devices signed it without having been shown the"
+                    " newest, or somebody else holds your account key; look at your devices"
+                )
         for each in own:
             before = each.number < first.number and each.version < first.version
             if each.key != key and not before:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from client import Gone, Keystore
 from client.alterations import WINDOW
-from client.contents import MOST_ALTERATIONS, Contents
+from client.contents import MOST_EDITS, Contents
 from client.memory import Memory
 from client.messages import Event, Message
 from crypto_modes.content import (
@@ -252,10 +252,10 @@ def test_edits_in_any_order_of_arrival_give_the_newest(order: list[int]) -> None
 def test_one_message_is_altered_so_often_and_no_more() -> None:
     room = Room()
     said = room.say()
-    for number in range(MOST_ALTERATIONS):
+    for number in range(MOST_EDITS):
         assert room.alter(Edit(said.id, f"{number}")) is not None
     assert room.alter(Edit(said.id, "once more")) is None
-    assert room.text(said) == f"{MOST_ALTERATIONS - 1}"
+    assert room.text(said) == f"{MOST_EDITS - 1}"
 
 
 def test_only_text_is_edited_and_nothing_that_alters() -> None:
