@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 Key = tuple[bytes, bytes]  # conversation, message id
@@ -50,6 +51,7 @@ class History:
         self.wrong: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
         self.examples: dict[str, str] = {}
         self.moved = 0  # counts what was accepted or delivered, to see when nothing is any more
+        self.crashes = 0
         self._orders: Counter[Key] = Counter()
         self._streams: defaultdict[Key, _Stream] = defaultdict(_Stream)
 
@@ -71,6 +73,15 @@ class History:
     def fail(self, conversation: bytes, id: bytes) -> None:
         """The relay refused it, and not for the moment."""
         self.sends[conversation, id].failed = True
+
+    def muddled(self, conversation: bytes, ids: Iterable[bytes]) -> None:
+        """One of these was refused for the moment while the others were under way: what the sender
+        has not waited for has no order among itself any more.
+        """
+        sends = [self.sends[conversation, id_] for id_ in ids]
+        last = max((send.order for send in sends), default=0)
+        for send in sends:
+            send.order = last
 
     def connected(self, device: bytes) -> None:
         """A new connection of ``device``: delivery begins again after its cursors."""
@@ -104,6 +115,7 @@ class History:
 
     def forgiven(self) -> None:
         """The relay was killed: cursors are lazily durable, and it may deliver again."""
+        self.crashes += 1
         for stream in self._streams.values():
             stream.acked = 0
 

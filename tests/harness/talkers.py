@@ -20,7 +20,7 @@ from websockets.exceptions import WebSocketException
 from crypto_modes import wire
 from crypto_modes.policy import conversation_id
 from tests.harness.history import History
-from tests.raw_client import RawClient
+from tests.raw_client import RawClient, Refused
 
 BODY = 64
 ACK_EVERY = 8
@@ -63,13 +63,14 @@ class Talker:
         self._got: dict[int, bytes] = {}
         self._upto = 0
         self._answered = 0.0
+        self._crashes = 0
         self._task: asyncio.Task[None] | None = None
 
     # --- life ---
 
     async def enter(self) -> None:
         """Make the account."""
-        client = await RawClient.open(self._url())
+        client = await self._dial()
         client.device = self.device
         await client.register(self.name)
         self.account, self._token = client.account, client.token
@@ -107,6 +108,7 @@ class Talker:
     async def _talk(self) -> None:
         while True:
             client = None
+            self._crashes = self._history.crashes
             try:
                 async with asyncio.timeout(SILENCE):
                     client = await self._connect()
@@ -115,16 +117,23 @@ class Talker:
                 await self._converse(client)
             except BROKEN:
                 pass  # it comes back below
+            except Refused as refused:
+                if not refused.error.temporary:
+                    raise
             finally:
                 if client is not None:
                     client.socket.transport.abort()
             await asyncio.sleep(self._chance.uniform(0.01, 0.1))
 
     async def _connect(self) -> RawClient:
-        client = await RawClient.open(self._url())
-        RawClient.opened.remove(client)
+        client = await self._dial()
         client.account, client.device, client.token = self.account, self.device, self._token
         await client.hello()
+        return client
+
+    async def _dial(self) -> RawClient:
+        client = await RawClient.open(self._url())
+        RawClient.opened.remove(client)
         return client
 
     async def _converse(self, client: RawClient) -> None:
@@ -154,6 +163,9 @@ class Talker:
                 self._accepted(frame)
             case wire.Error() if frame.ref in self._refs:
                 await self._refused(client, frame)
+            case wire.Error() if not frame.ref:
+                # Perhaps an ack of what this connection has not shown yet; it comes again.
+                self._claims.clear()
             case wire.Deliver():
                 self._delivered(frame)
                 if self._unacked >= ACK_EVERY:
@@ -190,7 +202,8 @@ class Talker:
         # An ack is not answered. That it arrived shows when something sent after it is.
         while self._claims and self._claims[0][0] < frame.ref:
             _, upto = self._claims.popleft()
-            self._history.acked(self.device, self.conversation, upto)
+            if self._crashes == self._history.crashes:  # else it was read by a relay that is gone
+                self._history.acked(self.device, self.conversation, upto)
         self._settle(frame.id, frame.seq)
 
     def _settle(self, id_: bytes, seq: int) -> None:
@@ -202,7 +215,8 @@ class Talker:
     async def _refused(self, client: RawClient, error: wire.Error) -> None:
         id_ = self._refs.pop(error.ref)
         if error.temporary:
-            # Everything behind it was refused too, or will be: begin again, in order.
+            # What is behind it may have been refused too, or not: begin again.
+            self._history.muddled(self.conversation, self._pending)
             await asyncio.sleep(min(error.retry_after or 0.05, 0.2))
             raise ConnectionError("again, in order")
         self._pending.pop(id_, None)
