@@ -22,6 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "kill": {"kills": 3},
     "powercut": {"cuts": 150, "messages": 150},
     "restart": {"restarts": 2},
+    "simulation": {"seeds": 40},
 }
 
 
@@ -67,6 +68,7 @@ async def test_nothing_is_found(name: str, tmp_path: Path) -> None:
         ("kill", "early_ack"),
         ("powercut", "synchronous_off"),
         ("restart", "late_marks"),
+        ("simulation", "forgetful_delivery"),
     ],
 )
 async def test_a_planted_fault_is_found(name: str, fault: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The simulation of ``tests.harness``: a seed is all that decides, so a failing one can be replayed.
+"""The simulation of ``tests.harness``: a seed decides everything, so a failing one can be replayed.
 
 What it finds, and the faults it must find, are in ``test_harness.py``.
 """
@@ -19,7 +19,7 @@ from tests.harness.simulated.clock import SimulatedLoop, Stuck, Wall, sealed
 
 
 def replay(seed: int, hashing: int) -> str:
-    """Everything that arrived in a seed, in a process whose sets are ordered as ``hashing`` says."""
+    """Everything that arrived in a seed; ``hashing`` orders the sets of that process."""
     environment = os.environ | {"PYTHONHASHSEED": str(hashing), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.harness.simulation", str(seed)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True)

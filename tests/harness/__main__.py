@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tests.harness import chaos, conformance, faults, fuzz, kill, powercut, restart
+from tests.harness import chaos, conformance, faults, fuzz, kill, powercut, restart, simulation
 from tests.harness.report import Result, conclude
 
 Run = Callable[..., Coroutine[Any, Any, Result]]
@@ -34,6 +34,7 @@ HARNESSES: dict[str, tuple[Run, dict[str, Any], dict[str, Any], tuple[str, ...]]
         powercut.PLANTS,
     ),
     "restart": (restart.run, {"restarts": 4}, {"restarts": 200}, restart.PLANTS),
+    "simulation": (simulation.run, {"seeds": 200}, {"seeds": 10_000}, simulation.PLANTS),
 }
 
 

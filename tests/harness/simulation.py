@@ -38,7 +38,7 @@ from tests.harness.simulated.store import Disk
 PLANTS = ("early_ack", "forgetful_delivery", "impatient_session", "impatient_lane")
 # Virtual seconds after which a world that is still busy counts as one that never ends.
 _LIFETIME = 600.0
-_CHUNK = 50
+_CHUNK = 20
 _REPLAYED = 10  # seeds of every run that are run once more, in another process
 
 
