@@ -17,7 +17,7 @@ from client import profile as profiles
 from client import wording
 from client.client import Chat
 from client.connection import check_url
-from client.credentials import Credentials
+from client.credentials import Credentials, check_name
 from client.opening import connect
 from client.profile import Profile
 from crypto_modes import wire
@@ -78,6 +78,13 @@ async def enrol(
     secure, _ = check_url(profile.url)
     if not secure and not insecure:
         raise BadArgument("ws:// is not encrypted: add --insecure, on this machine only")
+    check_name(profile.name)
+    if register and profiles.exists(terms.place):
+        kept = profiles.load(terms.place).name
+        raise BadArgument(
+            f"{terms.place} is {kept}'s already: go on with louver chat, or register another user"
+            " with --profile OTHER"
+        )
     credentials = profiles.credentials(profile.name, register=register)
     async with _connected(terms.place, profile, credentials, replace_key=replace_key) as chat:
         profiles.save(terms.place, profile)
@@ -87,9 +94,13 @@ async def enrol(
             terms.say(wording.as_json({**fields, "relay": welcome.relay, "modes": welcome.modes}))
             return
         mode = welcome.modes["text"]
-        terms.say(
-            f"{welcome.name} is registered here." if register else f"Welcome, {welcome.name}."
-        )
+        if not register:
+            terms.say(f"Welcome, {welcome.name}.")
+        elif chat.unlinked is None:
+            terms.say(f"{welcome.name} is registered here.")
+        else:
+            # The right password of an account that was there: who registered did not expect that.
+            terms.say(f"{welcome.name} was registered before; this is one more device of theirs.")
         terms.say(f"New conversations are in mode {mode}: {wording.plain(chat.words(mode))}.")
         if chat.unlinked is not None:
             terms.say(f"Without end-to-end encryption: {chat.unlinked}.")

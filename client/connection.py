@@ -160,7 +160,12 @@ def _not_opened(url: str, error: Exception) -> LouverError:
     match error:
         case tls.SSLCertVerificationError():
             reason = error.verify_message
-            return Forbidden(f"the certificate of {url} is not trusted: {reason}")
+            return Forbidden(
+                f"the certificate of {url} is not trusted: {reason}; if the relay has an"
+                " authority of its own, trust its file: --ca ca.pem"
+            )
+        case tls.SSLError():
+            return ConnectionLost(f"no TLS at {url}; this may be another program's port")
         case InvalidStatus() if error.response.status_code < 500:
             said = bytes(error.response.body or b"").decode("utf-8", "replace").strip()
             return Forbidden(f"{url} refused: {said[:300] or error}")
@@ -171,5 +176,8 @@ def _not_opened(url: str, error: Exception) -> LouverError:
         case TimeoutError():
             return ConnectionLost(f"{url} did not answer within {OPEN_SECONDS:.0f} s")
         case OSError():
-            return ConnectionLost(f"nobody answers at {url}: {error.strerror or error}")
-    return ConnectionLost(f"{url} does not answer as a WebSocket: {error}")
+            return ConnectionLost(
+                f"nobody answers at {url} ({error.strerror or error}); the relay is not running, or"
+                " this is not its address"
+            )
+    return ConnectionLost(f"{url} does not answer as a WebSocket ({error}); write wss://")

@@ -1,11 +1,25 @@
-"""How a user proves who they are when this device has no token yet.
+"""How a user is called, and proves to be that when this device has no token yet.
 
-Only the two kinds of credentials live here; ``session.py`` exchanges them for a token.
+Only the form of names and the two kinds of credentials live here; ``session.py`` exchanges them
+for a token.
 """
 
 from __future__ import annotations
 
 import msgspec
+
+from crypto_modes import wire
+from crypto_modes.errors import BadArgument
+
+
+def check_name(name: str) -> None:
+    """Raise ``BadArgument`` where no relay knows such a name, before one is asked."""
+    try:
+        msgspec.convert(name, wire.Name)
+    except msgspec.ValidationError:
+        raise BadArgument(
+            f"{name!r} is no user's name: 1 to 32 of a-z, 0-9 and . _ -, a letter or digit first"
+        ) from None
 
 
 class Password(msgspec.Struct, frozen=True):

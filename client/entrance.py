@@ -15,7 +15,7 @@ import msgspec
 
 from client import refusals
 from client.connection import Connection, Protocol, open_connection
-from client.credentials import Credentials, Password
+from client.credentials import Credentials, Password, check_name
 from client.memory import Identity, Memory
 from crypto_modes import wire
 from crypto_modes.errors import (
@@ -81,6 +81,7 @@ async def _knock(dial: Dial, memory: Memory, identity: Identity) -> tuple[Connec
 
 async def _log_in(connection: Connection, identity: Identity, credentials: Credentials) -> Identity:
     """Exchange the credentials for a token; registering where they say so."""
+    check_name(identity.name)
     fields: dict[str, object] = {"ref": 1, "name": identity.name, "device": identity.device}
     if isinstance(credentials, Password):
         fields["password"] = credentials.text
@@ -89,7 +90,7 @@ async def _log_in(connection: Connection, identity: Identity, credentials: Crede
     try:
         login = msgspec.convert(fields, wire.Login)
     except msgspec.ValidationError as error:
-        raise BadArgument(f"not a name or a password that a relay takes: {error}") from None
+        raise BadArgument(f"not a password or token that a relay takes: {error}") from None
     answer = await _register_or_log_in(connection, login, register=credentials.register)
     if identity.account not in (b"", answer.account):
         raise CannotResume("this name is another account now; use a new key store for it")

@@ -111,7 +111,8 @@ def _shown(line: Line) -> Iterator[str]:
             yield f"  epoch {line.policy.epoch}: {modes}; signed by {signed} of 2"
         case Said():
             name = "me" if line.own else line.name
-            body = plain(line.text) if line.what == "plain" else f"[{line.what}] {plain(line.text)}"
+            said = plain(line.text)
+            body = said if line.what == "plain" else f"[{line.what}] {said}".rstrip()
             notes = "".join(f"  [! {wording.warning(each)}]" for each in line.warnings)
             body = body if line.kind == "text" else f"[{line.kind}]"
             place = f"{wording.moment(line.time)} {plain(line.mode)} {plain(name)} #{line.seq}"

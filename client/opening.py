@@ -67,7 +67,8 @@ def tls_context(ca: str | None = None) -> tls.SSLContext:
     try:
         context = tls.create_default_context(cafile=ca)
     except (OSError, tls.SSLError) as error:
-        raise BadConfig(f"cannot use the certificate file {ca}: {error}") from None
+        why = error.strerror or error
+        raise BadConfig(f"cannot use the certificate file {ca}: {why}") from None
     context.minimum_version = tls.TLSVersion.TLSv1_3
     return context
 

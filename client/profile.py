@@ -41,6 +41,11 @@ def directory(home: Path | None, profile: str) -> Path:
     return (Path(base) if base else Path.home() / ".config") / "louver" / profile
 
 
+def exists(place: Path) -> bool:
+    """Whether a directory has a profile already."""
+    return (place / "profile.json").exists()
+
+
 def load(place: Path) -> Profile:
     """The profile of a directory. Raises ``BadConfig`` before ``register`` or ``login``."""
     file = place / "profile.json"
@@ -70,7 +75,9 @@ def open_keystore(place: Path, guard: str) -> Keystore:
     if guard == "file":
         return Keystore.open(database, key_file=place / "keystore.key")
     new = not database.exists()
-    passphrase = os.environ.get(PASSPHRASE) or ask("Passphrase of the key store", twice=new)
+    passphrase = os.environ.get(PASSPHRASE) or ask(
+        "Passphrase of the key store", PASSPHRASE, twice=new
+    )
     return Keystore.open(database, passphrase=passphrase)
 
 
@@ -84,16 +91,21 @@ def credentials(name: str, *, register: bool) -> Credentials:
     token = os.environ.get(TOKEN)
     if token:
         return Jwt(token, register=register)
-    password = os.environ.get(PASSWORD) or ask(f"Password of {name}", twice=register)
+    rule = ", at least 8 characters" if register else ""
+    password = os.environ.get(PASSWORD) or ask(
+        f"Password of {name}{rule}", PASSWORD, twice=register
+    )
     return Password(password, register=register)
 
 
-def ask(what: str, *, twice: bool) -> str:
-    """A secret from the terminal. Raises ``BadArgument`` where there is none."""
+def ask(what: str, variable: str, *, twice: bool) -> str:
+    """A secret from the terminal; where there is none, ``BadArgument`` names the variable of the
+    environment that it is taken from instead."""
     if not sys.stdin.isatty():
-        known = f"{PASSWORD}, {PASSPHRASE} or {RECOVERY}"
-        raise BadArgument(f"no terminal to ask for this on: {what}; set {known}")
+        raise BadArgument(f"no terminal to ask for this on: {what}; set {variable}")
     answer = getpass.getpass(f"{what}: ")
-    if not answer or (twice and getpass.getpass("Once more: ") != answer):
-        raise BadArgument("empty, or not the same twice")
+    if not answer:
+        raise BadArgument(f"nothing was typed for this: {what}")
+    if twice and getpass.getpass("Once more: ") != answer:
+        raise BadArgument("that was not the same twice; try again")
     return answer

@@ -29,6 +29,7 @@ class Console:
     def __init__(self, prompt: str) -> None:
         self._live = sys.stdin.isatty() and sys.stdout.isatty()
         self._prompt = prompt if self._live else ""
+        self._typing = False  # whether the prompt stands there, to be put back below what is shown
 
     def show(self, text: str) -> None:
         if not self._live:
@@ -38,7 +39,8 @@ class Console:
 
             # Back to the start, erase the line, show, and put the typed part back.
             typed = readline.get_line_buffer()
-            sys.stdout.write(f"\r\x1b[K{text}\n{self._prompt}{typed}")
+            below = f"{self._prompt}{typed}" if self._typing else ""
+            sys.stdout.write(f"\r\x1b[K{text}\n{below}")
         sys.stdout.flush()
 
     async def lines(self) -> AsyncIterator[str]:
@@ -74,10 +76,13 @@ class Console:
                 termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)
 
     def _typed_line(self) -> str | None:
+        self._typing = True
         try:
             return input(self._prompt)
         except (EOFError, ValueError):
             return None
+        finally:
+            self._typing = False
 
 
 class _Pipe:

@@ -51,6 +51,11 @@ async def _safety(talk: Talk, _: str) -> None:
     talk.compared = number = talk.chat.safety_number(talk.peer)
     talk.screen.show(f"Compare with {talk.name}, by voice or in person:")
     talk.screen.show(wording.safety(number))
+    mode = (await talk.chat.policy(talk.peer)).modes["text"]
+    if not talk.chat.proposals.private(mode):
+        talk.screen.show(
+            f"It does not matter in mode {wording.plain(mode)}: there the operator can read."
+        )
 
 
 async def _accept(talk: Talk, _: str) -> None:
@@ -73,7 +78,7 @@ def _target(talk: Talk, rest: str) -> tuple[bytes, str]:
     """
     number, _, rest = rest.partition(" ")
     if number != "-":
-        return talk.message(number.removeprefix("#")).id, rest.strip()
+        return talk.target(number.removeprefix("#")), rest.strip()
     if not talk.last:
         raise BadArgument("you have sent nothing yet")
     return talk.last, rest.strip()

@@ -56,6 +56,7 @@ class Talk:
         self.candidate: Candidate | None = None  # the device whose code was shown last
         self._modes: wire.Modes = {}  # as they were said last
         self._shown: dict[int, Message] = {}
+        self._mine: dict[int, bytes] = {}  # the number -> the id of what was typed here
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -97,6 +98,8 @@ class Talk:
         word, _, argument = text.partition(" ")
         command = slash.COMMANDS.get(word)
         if command is None:
+            if word != "/help":
+                self.screen.show(f"! there is no command {wording.plain(word)}")
             self.screen.show(slash.HELP)
             return
         try:
@@ -111,7 +114,10 @@ class Talk:
         self.later(self._say(sending), "not sent: ")
 
     async def _say(self, sending: Awaitable[Sent]) -> None:
-        self.last = (await sending).id
+        sent = await sending
+        self.last = self._mine[sent.seq] = sent.id
+        if len(self._mine) > NUMBERED:
+            del self._mine[next(iter(self._mine))]
 
     def later(self, work: Coroutine[Any, Any, object], failed: str = "") -> None:
         """Do something without keeping the user from typing; what goes wrong is shown."""
@@ -152,12 +158,20 @@ class Talk:
         """How a message is called on this screen."""
         if message_id == self.last:
             return "your last message"
+        mine = (f"your #{seq}" for seq, each in self._mine.items() if each == message_id)
         shown = (f"#{seq}" for seq, each in self._shown.items() if each.id == message_id)
-        return next(shown, wording.UNNUMBERED)
+        return next(mine, next(shown, wording.UNNUMBERED))
+
+    def target(self, number: str) -> bytes:
+        """The id of the message with ``number``: shown here, or typed. Raises ``BadArgument``."""
+        mine = self._mine.get(int(number)) if _is_number(number) else None
+        return mine or self.message(number).id
 
     def message(self, number: str) -> Message:
         """The message that was shown with ``number``. Raises ``BadArgument``."""
-        found = self._shown.get(int(number)) if number.isascii() and number.isdecimal() else None
+        if not _is_number(number):
+            raise BadArgument("name a message by its number, 7 for #7; /history shows the numbers")
+        found = self._shown.get(int(number))
         if found is None:
             raise BadArgument(f"no message #{number} was shown here; /history shows older ones")
         return found
@@ -250,3 +264,7 @@ async def talk(chat: Chat, name: str, screen: Screen | None = None) -> None:
     """Chat with ``name`` until the user leaves. Raises ``Forbidden`` for an unknown name."""
     peer = await chat.look_up(name)
     await Talk(chat, wording.plain(name), peer, screen or Console("> ")).run()
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20

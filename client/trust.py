@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar, runtime_checkable
 
+from client.credentials import check_name
 from client.key_log import KeyLog
 from client.memory import Memory
 from client.messages import Event, KeyChange, KeyRefusal, OwnKeyRefusal
@@ -218,6 +219,8 @@ class Trust:
         self, account: bytes = b"", name: str | None = None, *, answering: Want | None = None
     ) -> wire.Devices:
         """An account's name, key and devices. Raises ``Forbidden`` where it cannot be reached."""
+        if name is not None:
+            check_name(name)
         request = wire.GetDevices(ref=0, account=account, name=name)
         found = await self._session.ask(request, wire.Devices)
         if found.account != account and found.name != name:

@@ -71,7 +71,9 @@ def conversation_id(a: bytes, b: bytes) -> bytes:
         BadArgument: an account id has not 16 bytes, or both are the same account.
     """
     if len(a) != ID_SIZE or len(b) != ID_SIZE or a == b:
-        raise BadArgument("a conversation needs two different accounts of 16 bytes each")
+        raise BadArgument(
+            "a conversation needs two different accounts of 16 bytes each: nobody has one alone"
+        )
     return H(enc("louver/v1/conversation", min(a, b), max(a, b)))[:ID_SIZE]
 
 

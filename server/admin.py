@@ -10,7 +10,7 @@ import json
 
 import msgspec
 
-from crypto_modes.errors import BadArgument, BadConfig, Unavailable
+from crypto_modes.errors import BadArgument, BadConfig, ConnectionLost
 from server.secrets_file import read_private
 from server.settings_tree import Settings
 
@@ -30,7 +30,7 @@ def ask(settings: Settings, method: str, path: str, body: object = None) -> str:
     Raises:
         BadConfig: there is no token to ask with.
         BadArgument: the relay refused, with its reason.
-        Unavailable: no relay answers there.
+        ConnectionLost: no relay answers there.
     """
     internal = settings.internal
     address = _WILDCARDS.get(internal.address, internal.address)
@@ -42,9 +42,10 @@ def ask(settings: Settings, method: str, path: str, body: object = None) -> str:
         response = connection.getresponse()
         answer = response.read(ANSWER_LIMIT)
     except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(
-            f"no relay answers on {address}, port {internal.port} (internal.address,"
-            f" internal.port): {error}"
+        why = getattr(error, "strerror", None) or error
+        raise ConnectionLost(
+            f"no relay answers on {address}, port {internal.port} ({why}): is it running, and are"
+            " internal.address and internal.port set as there?"
         ) from None
     finally:
         connection.close()

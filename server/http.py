@@ -349,7 +349,9 @@ async def _failed(request: Request, error: Exception) -> Response:
     matching = (status for kind, status in _STATUS if isinstance(error, kind))
     status = next(matching, HTTPStatus.INTERNAL_SERVER_ERROR)
     headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
-    return _problem(status, str(error), headers)
+    # Only who has the admin token comes this far: the operator, whom advice is for.
+    advice = error.advice if isinstance(error, Unavailable) else ""
+    return _problem(status, advice or str(error), headers)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

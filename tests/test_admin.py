@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from crypto_modes.errors import BadArgument, BadConfig, Unavailable
+from crypto_modes.errors import BadArgument, BadConfig, ConnectionLost
 from server.admin import ask
 from server.settings_tree import Internal, Settings
 from tests.conftest import Running
@@ -92,7 +92,7 @@ async def test_a_wrong_token_is_refused(relay: Running) -> None:
 
 async def test_without_token_or_relay_the_error_says_what_is_missing(relay: Running) -> None:
     nowhere = settings(relay, internal=Internal(port=1))
-    with pytest.raises(Unavailable, match="no relay answers"):
+    with pytest.raises(ConnectionLost, match="no relay answers"):
         await asyncio.to_thread(ask, nowhere, "GET", "status")
     (relay.data / "admin.token").chmod(0o644)
     with pytest.raises(BadConfig, match="chmod 600"):

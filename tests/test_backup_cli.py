@@ -34,6 +34,13 @@ async def test_the_commands(start_relay: StartRelay, tmp_path: Path) -> None:
     ):
         code, _, err = await louver("backup", "restore", file, *how, LOUVER_RECOVERY_KEY=typed)
         assert (code, words in err) == (wanted, True)
+    started, wrong = tmp_path / "started", {"LOUVER_PASSWORD": "not the password"}
+    code, _, err = await louver(
+        *("backup", "restore", file, "--ca", relay.ca, "--home", started),
+        **(wrong | {"LOUVER_RECOVERY_KEY": shown}),
+    )
+    assert (code, "password" in err) == (1, True)
+    assert f"unpacked in {started}; go on there with: louver login bob --url {relay.url}" in err
     code, out, err = await louver(
         "backup", "restore", file, *how, LOUVER_RECOVERY_KEY=shown.lower()
     )

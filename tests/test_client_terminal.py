@@ -104,6 +104,8 @@ async def test_answers_reactions_edits_deletions_and_timers_are_typed(
         await screen.see("/help for commands")
         for typed, complaint in (
             ("/reply 7 what?", "no message #7 was shown"),
+            ("/reply", "name a message by its number"),
+            ("/rpely 7", "! there is no command /rpely"),
             ("/edit - nothing", "you have sent nothing yet"),
             ("/timer soon", "a timer is like"),
         ):
@@ -132,6 +134,44 @@ async def test_answers_reactions_edits_deletions_and_timers_are_typed(
         mine = (await bob.history("alice"))[0]
         await bob.compose.react("alice", mine.id, "☂")
         await screen.see("[☂ to #1]")
+        screen.typed.put_nowait("/quit")
+        await asyncio.wait_for(talking, 10)
+
+
+@pytest.mark.asyncio
+async def test_what_was_typed_has_a_number_and_safety_says_where_it_matters(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay(mode="e2ee")
+
+    def come(name: str) -> AbstractAsyncContextManager[Chat]:
+        credentials = Password("a long password", register=True)
+        return connect(relay.url, name=name, keystore=Keystore.in_memory(), credentials=credentials)
+
+    async with come("alice") as alice, come("bob") as bob:
+        screen = Lines()
+        talking = asyncio.create_task(talk(alice, "bob", screen))
+        await screen.see("/help for commands")
+        screen.typed.put_nowait("what I tpyed")
+        typed = await asyncio.wait_for(anext(bob), 10)
+        await bob.compose.reply("alice", typed.id, "what?")
+        await screen.see("[answers your last message] what?")
+        screen.typed.put_nowait("more")
+        assert (await asyncio.wait_for(anext(bob), 10)).text == "more"
+        await bob.compose.reply("alice", typed.id, "say it again")
+        await screen.see(f"[answers your #{typed.seq}] say it again")
+        screen.typed.put_nowait(f"/edit {typed.seq} what I typed")
+        said = body(await asyncio.wait_for(anext(bob), 10))
+        assert said == "[now reads, another message] what I typed"
+        screen.typed.put_nowait("/safety")
+        await screen.see("Compare with bob")
+        assert not [line for line in screen.shown if "does not matter" in line]
+        await bob.proposals.ask_for(alice.account, "tls")
+        await screen.see("* bob proposes mode tls")
+        screen.typed.put_nowait("/mode tls")
+        await screen.see("With bob, mode tls")
+        screen.typed.put_nowait("/safety")
+        await screen.see("It does not matter in mode tls: there the operator can read.")
         screen.typed.put_nowait("/quit")
         await asyncio.wait_for(talking, 10)
 
@@ -260,6 +300,7 @@ async def test_an_arriving_line_does_not_break_the_typed_one(
         await see(b"half a sen")
         await bob.send("alice", "interrupting")
         await see(b"bob #1: interrupting\r\n> half a sen")
+        assert b"> > " not in seen.replace(b"\r\x1b[K", b"")
         os.write(master, b"tence\n")
         assert (await asyncio.wait_for(anext(bob), 20)).text == "half a sentence"
         os.write(master, b"/quit\n")

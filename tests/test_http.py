@@ -220,6 +220,7 @@ async def test_a_large_body_is_refused(ask: Asked) -> None:
         (BadConfig("listen.port needs a restart"), 409, "needs a restart"),
         (Forbidden("no such account"), 404, "no such account"),
         (StoreUnavailable("the disk is full"), 503, "the disk is full"),
+        (StoreUnavailable("later", advice="make room on /srv"), 503, "make room on /srv"),
         (RuntimeError("CANARY"), 500, "its log says where"),
     ],
 )

@@ -174,6 +174,7 @@ async def test_failures_are_one_sentence_and_a_code(tmp_path: Path, unused_tcp_p
         (("register", "alice", "--url", nowhere, "--insecure", *place), 3, "nobody answers"),
         (("register", "alice", "--url", "ws://example.org", "--insecure", *place), 2, "wss://"),
         (("register", "alice", "--url", "wss://localhost", "--ca", tmp_path, *place), 2, "cert"),
+        (("register", "Bob B", "--url", nowhere, "--insecure", *place), 2, "1 to 32 of a-z"),
         (("send", "--to", "bob", "x", "--profile", "../x"), 2, "no profile's name"),
     ):
         code, out, err = await louver(*arguments)
@@ -191,6 +192,36 @@ async def test_a_relay_that_cannot_prove_itself_is_not_talked_to(
     code, _, err = await louver("register", "alice", "--url", relay.url, "--home", tmp_path)
     assert code == 1
     assert "is not trusted" in err
+    assert "--ca" in err
+
+
+@pytest.mark.asyncio
+async def test_registering_again_neither_pretends_nor_adds_a_device_unsaid(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    relay = await start_relay(mode="e2ee", tls=True)
+    alice = tmp_path / "alice"
+    await register(relay, "alice", alice)
+    again = ("register", "alice", "--url", relay.url, "--ca", relay.ca)
+    code, out, err = await louver(*again, "--home", alice, LOUVER_PASSWORD="not the password")
+    assert (code, out) == (2, "")
+    assert "is alice's already" in err
+    code, out, _ = await louver(*again, "--home", tmp_path / "other")
+    assert code == 0
+    assert "one more device" in out
+    assert "is registered here" not in out
+    code, _, err = await louver("send", "--to", "Bob Smith", "x", "--home", alice)
+    assert code == 2
+    assert "'Bob Smith' is no user's name" in err
+
+
+@pytest.mark.asyncio
+async def test_the_short_option_for_help_is_known_everywhere() -> None:
+    for group in ((), ("compare",), ("devices",), ("export",), ("report",), ("backup",)):
+        code, out, _ = await louver(*group, "-h")
+        assert code == 0, group
+        assert "Commands:" in out
+        assert "-h, --help" in out
 
 
 @pytest.mark.asyncio

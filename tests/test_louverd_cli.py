@@ -307,7 +307,9 @@ def test_a_relays_life(louverd: Louverd) -> None:
     assert json.loads(louverd.run("status").stdout)["modes"]["text"] == "at_rest"
     louverd.process.send_signal(signal.SIGTERM)
     assert louverd.process.wait(30) == 0
-    assert louverd.run("status").returncode == 1
+    gone = louverd.run("status")
+    assert gone.returncode == 3
+    assert f"no relay answers on 127.0.0.1, port {port} (Connection refused)" in gone.stderr
 
 
 def test_a_second_relay_on_the_same_data_is_refused(louverd: Louverd) -> None:

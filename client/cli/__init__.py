@@ -17,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Chat through a Louver relay, and compare what its encryption modes cost and protect.",
     epilog="Exit codes: 0 ok, 1 unexpected, 2 usage or config, 3 not reachable, 5 verification"
     " failed, 130 interrupted. The end-to-end encryption has not been audited yet.",

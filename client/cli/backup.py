@@ -15,7 +15,9 @@ from client.cli import options
 if TYPE_CHECKING:
     from client.commands import Terms
 
-app = typer.Typer(help="Back up history and identity; restore them as a new device.")
+app = typer.Typer(
+    no_args_is_help=True, help="Back up history and identity; restore them as a new device."
+)
 
 
 @app.command()
@@ -92,11 +94,13 @@ async def _restore(
     from client.opening import connect
     from client.profile import Profile
     from crypto_modes.backup import recovery_key
-    from crypto_modes.errors import BadArgument
+    from crypto_modes.errors import BadArgument, LouverError
 
-    if (terms.place / "profile.json").exists():
+    if profile.exists(terms.place):
         raise BadArgument(f"{terms.place} has a profile already; restore with --profile NEW")
-    typed = os.environ.get(profile.RECOVERY) or profile.ask("Recovery key", twice=False)
+    typed = os.environ.get(profile.RECOVERY) or profile.ask(
+        "Recovery key", profile.RECOVERY, twice=False
+    )
     key = recovery_key(typed)
     about = backup.look(file, key)
     guard = profile.guard_for(passphrase=passphrase)
@@ -109,10 +113,16 @@ async def _restore(
         backup.restore(file, key, keystore)
         # From here on, `louver login` takes up what a break of the connection interrupts.
         profile.save(terms.place, made)
-        async with connect(
-            made.url, name=made.name, keystore=keystore, credentials=login, ca=made.ca or None
-        ) as chat:
-            device, unlinked = chat.welcome.device, chat.unlinked
+        try:
+            async with connect(
+                made.url, name=made.name, keystore=keystore, credentials=login, ca=made.ca or None
+            ) as chat:
+                device, unlinked = chat.welcome.device, chat.unlinked
+        except LouverError as error:
+            raise type(error)(
+                f"{error}. The backup is unpacked in {terms.place}; go on there with:"
+                f" louver login {about.name} --url {made.url}"
+            ) from None
     finally:
         keystore.close()
     if terms.json:

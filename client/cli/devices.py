@@ -18,7 +18,7 @@ class _Named(TyperGroup):
     """``louver devices`` and ``louver devices NAME`` are short for ``louver devices show …``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or args[0] not in {*self.commands, "--help"}:
+        if not args or args[0] not in {*self.commands, *ctx.help_option_names}:
             args = ["show", *args]
         return super().parse_args(ctx, args)
 

@@ -23,7 +23,7 @@ class _Group(typer.core.TyperGroup):
     """A group whose first command need not be named: `louver export --all FILE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
             args = [_SAVE, *args]
         return super().parse_args(ctx, args)
 

@@ -29,7 +29,8 @@ class _Group(typer.core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = next((each for each in args if not each.startswith("-")), "")
-        if not args or (first not in self.commands and "--help" not in args):
+        asks = not set(args).isdisjoint(ctx.help_option_names)
+        if not args or (first not in self.commands and not asks):
             args = [_OLD, *args]
         return super().parse_args(ctx, args)
 

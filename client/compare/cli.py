@@ -36,7 +36,11 @@ _EXITS = (
 )
 
 app = typer.Typer(
-    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, epilog=_EXITS
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=_EXITS,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

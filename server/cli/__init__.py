@@ -2,8 +2,8 @@
 
 What may live here: arguments, wording and exit codes; a group's are in a file of its own. What
 costs time to import is imported inside the commands, so that ``--help`` answers at once. Exit
-codes: 0 done, 1 unexpected, 2 usage or configuration. An error is one sentence on standard error;
-results go to standard output, so that programs can read them.
+codes: 0 done, 1 unexpected, 2 usage or configuration, 3 no relay answers. An error is one sentence
+on standard error; results go to standard output, so that programs can read them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 USAGE = 2
 UNEXPECTED = 1
+UNREACHABLE = 3
 
 app = typer.Typer(
     name="louverd",
     help="Run and look after a Louver relay.",
+    epilog="Exit codes: 0 done, 1 unexpected, 2 usage or settings, 3 no relay answers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -176,13 +178,15 @@ def reveal(
 
 def main() -> NoReturn:
     """The entry point of the command ``louverd``."""
-    from crypto_modes.errors import BadArgument, BadConfig, LouverError, Unavailable
+    from crypto_modes.errors import BadArgument, BadConfig, ConnectionLost, LouverError, Unavailable
 
     dumps.forbid()
     try:
         app()
     except (BadArgument, BadConfig) as error:
         _fail(str(error), USAGE)
+    except ConnectionLost as error:
+        _fail(str(error), UNREACHABLE)
     except Unavailable as error:
         _fail(error.advice or str(error), UNEXPECTED)
     except LouverError as error:
