@@ -185,6 +185,8 @@ def _moderation(mode: str) -> dict[str, results.Access]:
             if mode == "e2ee"
             else {"text": 100, "reporter": 100, "place": 100}
         ),
+        labels={"verified" if mode == "e2ee" else "confirmed": 9},
+        labels_alone={"verified" if mode == "e2ee" else "claim": 9},
     )
     return {"scan": later, "user_report": report, "legal_request": later, "insider": insider}
 

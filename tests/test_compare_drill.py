@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from client import Message
 from client.compare import drill, reporting
+from client.compare.desk import Judged
 from client.compare.drill import Line, Revealed
 from client.compare.load import Log, SentRow
-from client.compare.reporting import Report
+from client.compare.results import Access, Span
 from client.compare.trace import Row, Trace
 from crypto_modes.contract import Evidence
+from crypto_modes.keys import TeamKey
+from crypto_modes.reports import Context, Item, Report
+from crypto_modes.verdicts import Finding, State
 
 A, B = b"a" * 16, b"b" * 16
+MARKS = ("text", "sender", "reporter", "place", "proof", "key")
 
 
 def _message(seq: int, *, franked: bool) -> Message:
@@ -33,80 +39,119 @@ def _message(seq: int, *, franked: bool) -> Message:
     )
 
 
-def _verdict(line: int, message: Message, *, verified: bool = True, text: str = "") -> Line:
-    got = Revealed(
-        line=line,
-        verified=verified,
-        conversation=message.conversation,
-        seq=message.seq,
-        sender=message.sender,
-        text=text or message.text,
+def _report(message: Message) -> Report:
+    evidence = message.evidence or Evidence(message=message.content)
+    place = {name: getattr(message, name) for name in Context.__struct_fields__}
+    proof = b"s" * 32 if evidence.key else b""
+    item = Item(**place, message=evidence.message, key=evidence.key, commitment=proof, stamp=proof)
+    return Report(
+        relay=A,
+        reporter=message.recipient,
+        reported=message.sender,
+        category="spam",
+        words="",
+        created=1,
+        items=(item,),
     )
-    return Line(10.0 * line, got)
 
 
-MARKS = ("text", "reporter", "place", "key")
+def _judged(
+    message: Message, state: State = "verified", text: bytes = b"", at: float = 7.0
+) -> Judged:
+    finding = Finding(id=message.id, state=state, content=text or message.content)
+    return Judged(at, _report(message), [finding])
 
 
-def _forged(messages: list[Message], number: int = 5) -> dict[str, list[Report]]:
-    return reporting.forgeries(reporting.genuine(messages), number, 1)
+def _drilled(
+    messages: list[Message], genuine: list[Judged], forged: list[Judged] | None = None
+) -> Access:
+    return drill.user_report(messages, genuine, [], {"text": forged or []}, 5.0, len(messages))
 
 
-def test_genuine_reports_count_and_refused_forgeries_do_not() -> None:
+@pytest.mark.parametrize(("state", "basis"), [("verified", "commitment"), ("confirmed", "record")])
+def test_genuine_reports_count_and_refused_forgeries_do_not(state: State, basis: str) -> None:
     messages = [_message(1, franked=True), _message(2, franked=True)]
-    lines = [_verdict(1, messages[0]), _verdict(2, messages[1])]
-    lines += [_verdict(3 + i, messages[0], verified=False) for i in range(5)]
-    got = drill.user_report(messages, _forged(messages), lines, 2)
-    assert (got.verifiable, got.forged_submitted, got.forged_accepted) == (1.0, 5, 0)
-    assert (got.over_collection, got.basis) == (1.0, "commitment")
-    assert got.forged_by == {"text": 2, "reporter": 1, "place": 1, "key": 1}
+    genuine = [_judged(message, state) for message in messages]
+    forged = [_judged(messages[0], "refused"), Judged(8.0, None)]
+    got = _drilled(messages, genuine, forged)
+    assert (got.verifiable, got.forged_submitted, got.forged_accepted) == (1.0, 2, 0)
+    assert (got.over_collection, got.basis, got.labels) == (1.0, basis, {state: 2})
+    assert got.time_to_evidence_ms == Span(p50=2000.0, p99=2000.0)
+    assert got.forged_by == {"text": 2}
 
 
-@pytest.mark.parametrize("franked", [True, False])
-def test_any_verified_forgery_counts_in_every_mode(franked: bool) -> None:
-    messages = [_message(1, franked=franked)]
-    lines = [_verdict(1, messages[0]), _verdict(2, messages[0])]
-    got = drill.user_report(messages, _forged(messages, 1), lines, 1)
+@pytest.mark.parametrize("state", ["verified", "confirmed", "claim"])
+def test_any_forgery_that_is_not_refused_counts(state: State) -> None:
+    messages = [_message(1, franked=True)]
+    got = _drilled(messages, [_judged(messages[0])], [_judged(messages[0], state)])
     assert got.forged_accepted == 1
 
 
-def test_a_report_confirmed_with_another_text_is_not_verified() -> None:
+@pytest.mark.parametrize(("state", "text"), [("verified", b"no"), ("claim", b""), ("refused", b"")])
+def test_a_report_that_proves_nothing_or_another_text_is_not_verified(
+    state: State, text: bytes
+) -> None:
     messages = [_message(1, franked=True)]
-    got = drill.user_report(messages, {}, [_verdict(1, messages[0], text="no")], 1)
-    assert got.verifiable == 0.0
+    got = _drilled(messages, [_judged(messages[0], state, text)])
+    assert (got.verifiable, got.labels) == (0.0, {state: 1})
+
+
+def test_what_a_team_can_say_alone_stands_apart() -> None:
+    messages = [_message(1, franked=False)]
+    alone = [_judged(messages[0], "claim")]
+    got = drill.user_report(messages, [_judged(messages[0], "confirmed")], alone, {}, 0.0, 1)
+    assert (got.labels, got.labels_alone) == ({"confirmed": 1}, {"claim": 1})
 
 
 @pytest.mark.parametrize("franked", [True, False])
-def test_forgeries_are_distinct_untrue_and_of_what_the_mode_checks(franked: bool) -> None:
-    honest = reporting.genuine([_message(seq, franked=franked) for seq in range(1, 6)])
+def test_forgeries_are_distinct_untrue_and_can_be_sealed(franked: bool) -> None:
+    honest = [_report(_message(seq, franked=franked)) for seq in range(1, 6)]
     forged = reporting.forgeries(honest, 300, 7)
     every = [report for some in forged.values() for report in some]
-    assert list(forged) == list(MARKS if franked else MARKS[:3])
+    assert list(forged) == list(MARKS if franked else MARKS[:5])
     assert {len(some) for some in forged.values()} == {300 // len(forged)}
     assert len(set(every)) == 300
     assert not set(every) & set(honest)
     assert forged == reporting.forgeries(honest, 300, 7)
-    if not franked:
-        assert all(report.key == b"" and report.message for report in every)
+    team = TeamKey(b"the secret key of the team, 32 B")
+    for report in every[::10]:
+        assert reporting.sealed(report, team.public, 1).open(team) == report
 
 
-def test_one_kind_of_forgery_alters_one_thing() -> None:
-    honest = reporting.genuine([_message(seq, franked=True) for seq in range(1, 6)])
-    forged = reporting.forgeries(honest, 300, 7)
-    parts = {"text": "message", "reporter": "reporter", "key": "key"}
-    for what, some in forged.items():
+def test_one_kind_of_forgery_alters_what_it_says() -> None:
+    honest = [_report(_message(seq, franked=True)) for seq in range(1, 6)]
+    may = {
+        "text": {"message"},
+        "sender": {"sender"},
+        "reporter": {"recipient"},
+        "place": {"conversation", "seq", "id", "time", "device"},
+        "proof": {"message", "key", "commitment", "stamp", "mode"},
+        "key": {"key", "message"},
+    }
+    for what, some in reporting.forgeries(honest, 300, 7).items():
         for report in some:
-            others = [part for name, part in parts.items() if name not in (what, "text")]
+            (item,) = report.items
             assert any(
-                all(getattr(report, part) == getattr(real, part) for part in others)
-                for real in honest
+                {
+                    name
+                    for name in Item.__struct_fields__
+                    if getattr(item, name) != getattr(real, name)
+                }
+                <= may[what]
+                for (real,) in (one.items for one in honest)
             )
 
 
 def test_one_report_is_enough_to_forge_and_none_makes_no_forgeries() -> None:
-    honest = reporting.genuine([_message(1, franked=False)])
+    honest = [_report(_message(1, franked=False))]
     assert sum(map(len, reporting.forgeries(honest, 300, 1).values())) == 300
     assert reporting.forgeries([], 300, 1) == {}
+
+
+def test_a_report_about_several_messages_is_forged_one_by_one() -> None:
+    one, other = (_report(_message(seq, franked=True)) for seq in (1, 2))
+    both = msgspec.structs.replace(one, items=one.items + other.items)
+    assert reporting.single(both) == [one, other]
 
 
 def _archive(text: str | None) -> list[Line]:

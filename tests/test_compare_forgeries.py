@@ -1,29 +1,36 @@
-"""Forged reports against the relay's own code: all are refused, and a gullible mode is caught.
+"""Forged reports against the code that judges them: all are refused, and a gullible one is caught.
 
-Only the store is made up here; ``louverd reveal``'s judgement and the modes are the real ones.
+Only the store is made up here; sealing, the relay's answers and the verdicts are the real ones.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from client import Message
-from client.compare import campaign, drill, reporting
-from client.compare.drill import Line, Revealed
+from client.compare import campaign, desk, drill, reporting
+from client.compare.lab import Team
 from client.compare.results import Access
-from crypto_modes import e2ee, franking, tls
+from crypto_modes import e2ee, franking, policy, reports, tls, verdicts
 from crypto_modes.contract import Evidence, Meta, ServerTools, Stored
 from crypto_modes.e2ee import body
-from crypto_modes.errors import ReportRefused
-from server import reveal
+from crypto_modes.keys import TeamKey
+from crypto_modes.reports import Item, Report
+from crypto_modes.verdicts import Answer
+from server import confirming
 from tests.mode_ends import ReadyKeys
 
 FRANKING_KEY = b"s" * 32
-TALK = b"c" * 16
+A, B = b"a" * 16, b"b" * 16
+TALK = policy.conversation_id(A, B)
+SECRET = b"the secret key of the team, 32 B"
+EACH = {"tls": 60, "e2ee": 50}
 
 
 class _Shelf:
@@ -47,50 +54,46 @@ TOOLS = ServerTools(
 )
 
 
-class _BelievesAnyKey(e2ee.E2eeServer):
-    """Checks all of a report but that its key opens the commitment."""
+class _Asking:
+    """The relay's internal listener without its socket."""
 
-    def reveal(self, stored: Stored, evidence: Evidence) -> bytes:
-        if evidence.reporter != stored.meta.recipient:
-            return super().reveal(stored, evidence)
-        return body.decode(evidence.message).content
+    def __init__(self, stored: list[Stored]) -> None:
+        shelf: Any = _Shelf(stored)
+        keys: Any = _FrankingKeys()
+        nothing: Any = None
+        modes = {"tls": tls.MODE.server(TOOLS), "e2ee": e2ee.MODE.server(TOOLS)}
+        self._confirming = confirming.Confirming(shelf, modes, nothing, keys)
 
-
-class _BelievesOneKey(e2ee.E2eeServer):
-    """Believes a report whose key is all zeros: one kind of forgery among very many."""
-
-    def reveal(self, stored: Stored, evidence: Evidence) -> bytes:
-        if evidence.key == bytes(32):
-            return body.decode(evidence.message).content
-        return super().reveal(stored, evidence)
+    def answers(self, report: Report) -> list[Answer]:
+        asked = {"questions": [verdicts.question(item) for item in report.items]}
+        told = asyncio.run(self._confirming.answers_to(msgspec.json.encode(asked)))
+        return msgspec.json.decode(told, type=list[Answer])
 
 
 def _message(seq: int, mode: str) -> Message:
     text = b"HARM-%04d" % seq
     padded = body.encode(body.Body("text", text, b"", seq, bytes(32), 0))
-    recipient = b"b" * 16 if seq % 2 else b"a" * 16
+    sender, recipient = (A, B) if seq % 2 else (B, A)
     evidence = Evidence(reporter=recipient, message=padded, key=bytes([seq]) * 32)
     return Message(
         conversation=TALK,
         seq=seq,
         id=bytes([seq]) * 16,
-        sender=b"a" * 16 if seq % 2 else b"b" * 16,
+        sender=sender,
         device=b"x" * 16,
         recipient=recipient,
         kind="text",
         mode=mode,
         epoch=1,
-        time=1,
+        time=1_790_000_000_000,
         content=text,
         evidence=evidence if mode == "e2ee" else None,
     )
 
 
 def _stored(message: Message) -> Stored:
-    meta = Meta(
-        *(message.conversation, message.seq, message.id, message.sender, message.device),
-        *(message.recipient, "text", message.mode, 1, 1),
-    )
+    names = Meta.__struct_fields__
+    meta = Meta(**{name: getattr(message, name) for name in names})
     if (evidence := message.evidence) is None:
         return Stored(meta, message.content)
     committed = franking.commitment(evidence.key, meta.conversation, meta.id, evidence.message)
@@ -98,70 +101,86 @@ def _stored(message: Message) -> Stored:
     return Stored(meta, b"", commitment=committed, stamp=stamp)
 
 
-async def _drilled(mode: str, server: Any) -> Access:
-    """The drill on seven messages, judged by ``louverd reveal`` with this server's half."""
+def _report(message: Message, stored: Stored) -> Report:
+    evidence = message.evidence or Evidence(message=message.content)
+    place = {name: getattr(message, name) for name in reports.Context.__struct_fields__}
+    proof = {"commitment": stored.commitment, "stamp": stored.stamp}
+    return Report(
+        relay=b"r" * 16,
+        reporter=message.recipient,
+        reported=message.sender,
+        category="spam",
+        words="",
+        created=message.time,
+        items=(Item(**place, message=evidence.message, key=evidence.key, **proof),),
+    )
+
+
+def _drilled(mode: str, home: Path) -> Access:
+    """The drill on seven messages, as the moderation team would judge them."""
+    team = Team(home)
+    (home / "team.key").write_bytes(SECRET)
+    (home / "team.key").chmod(0o600)
+    (home / "team.pub").write_bytes(TeamKey(SECRET).public)
     messages = [_message(seq, mode) for seq in range(1, 8)]
-    genuine = reporting.genuine(messages)
-    forged = reporting.forgeries(genuine, drill.FORGERIES, 1)
-    every = [*genuine, *(report for some in forged.values() for report in some)]
-    shelf: Any = _Shelf([_stored(message) for message in messages])
-    nothing: Any = None
-    archive = reveal.Archive(shelf, {mode: server}, nothing, nothing)
-    decoder = msgspec.json.Decoder(Revealed)
-    told = [
-        Line(1.0, decoder.decode(msgspec.json.encode(verdict)))
-        async for verdict in archive.verdicts(map(msgspec.json.encode, every))
-    ]
-    assert len(told) == len(every)
-    return drill.user_report(messages, forged, told, len(messages))
+    stored = [_stored(message) for message in messages]
+    honest = [_report(m, s) for m, s in zip(messages, stored, strict=True)]
+    relay: Any = _Asking(stored)
+
+    def judged(name: str, some: list[Report], platform: Any) -> list[desk.Judged]:
+        return desk.judge(desk.lay(home / name, some, team), team.secret, platform)
+
+    made = reporting.forgeries(honest, drill.FORGERIES, 1)
+    forged = {what: judged(what, some, relay) for what, some in made.items()}
+    alone = judged("alone", honest, desk.Platform())
+    genuine = judged("genuine", honest, relay)
+    return drill.user_report(messages, genuine, alone, forged, 0.0, len(messages))
 
 
-SERVERS: Mapping[str, Callable[[], Any]] = {
-    "tls": lambda: tls.MODE.server(TOOLS),
-    "e2ee": lambda: e2ee.MODE.server(TOOLS),
+@pytest.mark.parametrize(("mode", "label"), [("tls", "confirmed"), ("e2ee", "verified")])
+def test_every_genuine_report_holds_and_every_forgery_is_refused(
+    mode: str, label: str, tmp_path: Path
+) -> None:
+    got = _drilled(mode, tmp_path)
+    assert (got.verifiable, got.forged_submitted, got.forged_accepted) == (1.0, 300, 0)
+    assert got.labels == {label: 7}
+    assert got.labels_alone == {"claim": 7}
+    assert set(got.forged_by.values()) == {EACH[mode]}
+    assert campaign.report_problems("x", got) == []
+
+
+def _open_anything(reporter: bytes, item: Item) -> Mapping[str, Any]:
+    """As ``verdicts._open``, without the comparison with the commitment."""
+    return {"content": body.decode(item.message).content}
+
+
+async def _any_stamp(keys: Any, question: Any) -> Answer:
+    return Answer("yes")
+
+
+def _yes(*_: Any) -> bool:
+    return True
+
+
+# The mode, where the fault is, the faulty part, and how many forgeries are then believed at least.
+FAULTS: Mapping[str, tuple[str, Any, str, Callable[..., Any], int]] = {
+    "any commitment": ("e2ee", verdicts, "_open", _open_anything, 25),
+    "any stamp": ("e2ee", confirming, "stamped", _any_stamp, 10),
+    "any reporter": ("e2ee", verdicts, "_check_place", _yes, 10),
+    "any reporter of a record": ("tls", verdicts, "_check_place", _yes, 10),
+    "any text": ("tls", confirming, "equal", _yes, 60),
+    "any place": ("tls", verdicts, "asks_about", _yes, 10),
 }
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("mode", SERVERS)
-async def test_every_genuine_report_holds_and_every_forgery_is_refused(mode: str) -> None:
-    got = await _drilled(mode, SERVERS[mode]())
-    assert (got.verifiable, got.forged_submitted, got.forged_accepted) == (1.0, 300, 0)
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(("gullible", "at_least"), [(_BelievesAnyKey, 75), (_BelievesOneKey, 1)])
-async def test_a_mode_that_accepts_a_forgery_is_caught(
-    gullible: Callable[[ServerTools], Any], at_least: int
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_judge_who_accepts_a_forgery_is_caught(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    got = await _drilled("e2ee", gullible(TOOLS))
+    mode, where, name, faulty, at_least = FAULTS[fault]
+    monkeypatch.setattr(where, name, faulty)
+    got = _drilled(mode, tmp_path)
     assert got.forged_accepted is not None
     assert got.forged_accepted >= at_least
-    _assert_reported(got)
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("check", ["text", "reporter"])
-async def test_a_relay_that_does_not_check_a_claim_is_caught(
-    check: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def found(archive: Any, report: reveal.Report) -> Stored:
-        near: list[Stored] = await archive._store.after(report.conversation, report.seq - 1, 1)
-        for stored in near:
-            if stored.meta.seq == report.seq:
-                return stored
-        raise ReportRefused("none")
-
-    if check == "text":
-        monkeypatch.setattr(reveal, "_check_claim", lambda *_: None)
-    else:
-        monkeypatch.setattr(reveal.Archive, "_find", found)
-    got = await _drilled("tls", SERVERS["tls"]())
-    assert got.forged_accepted is not None
-    assert got.forged_accepted >= got.forged_by[check]
-    _assert_reported(got)
-
-
-def _assert_reported(got: Access) -> None:
     (problem,) = campaign.report_problems("x", got)
-    assert problem == f"x: {got.forged_accepted} forged reports were accepted"
+    assert problem == f"x: {got.forged_accepted} forged reports were not refused"

@@ -79,6 +79,7 @@ def test_e2ee_from_end_to_end(tmp_path: Path) -> None:
     assert all(got.ok for got in mode.exposure.values() if got.measured)
     report = mode.moderation["user_report"]
     assert (report.verifiable, report.basis) == (1.0, "commitment")
+    assert report.labels == report.labels_alone == {"verified": report.labelled}
     assert (report.forged_submitted, report.forged_accepted) == (drill.FORGERIES, 0)
     assert mode.moderation["insider"].readable == 0.0
     assert mode.throughput.messages_per_second > 100

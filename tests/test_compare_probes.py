@@ -28,7 +28,7 @@ def relay(tmp_path: Path) -> Relay:
     home = tmp_path / "relay"
     (home / "data").mkdir(parents=True)
     (home / "relay.log").write_text(f"refused https://{RUN.make(ORIGIN)}.invalid\n")
-    return Relay("tls", home, 1, os.getpid(), home)
+    return Relay("tls", home, 1, 2, os.getpid(), home)
 
 
 def _database(relay: Relay, *texts: str) -> None:

@@ -70,10 +70,16 @@ def test_the_first_screen_has_the_numbers(page: str) -> None:
 @pytest.mark.parametrize(
     "told",
     ["Not audited: e2ee", "This measures access, not safety", "who writes to whom, when", "size",
-     "devices", "to this relay only"],
+     "devices", "team of this relay only"],
 )  # fmt: skip
 def test_the_first_screen_tells_what_no_number_says(page: str, told: str) -> None:
     assert told in page[page.index("<header>") : page.index("</header>")]
+
+
+def test_the_drill_shows_the_verdict_on_the_messages_with_and_without_the_relay(page: str) -> None:
+    drill = page[page.index("A user&#39;s report</h3>") : page.index("Scanning</h3>")]
+    assert drill.count(">9 confirmed<") == drill.count(">9 claim<") == 2
+    assert drill.count(">9 verified<") == 2
 
 
 def test_only_where_e2ee_runs_its_composition_matters() -> None:

@@ -189,7 +189,7 @@ def report_problems(mode: str, report: Access) -> list[str]:
     """Sentences about reports that were judged wrongly; empty is good."""
     told = []
     if report.forged_accepted:
-        told.append(f"{mode}: {report.forged_accepted} forged reports were accepted")
+        told.append(f"{mode}: {report.forged_accepted} forged reports were not refused")
     if report.verifiable is not None and report.verifiable < 1:
         right = round(report.verifiable * (report.labelled or 0))
         told.append(f"{mode}: only {right} of {report.labelled} genuine reports were confirmed")

@@ -1,8 +1,8 @@
 """The moderation drill: can labelled messages be read, and can a report of them be proven.
 
 What may live here: asking ``louverd reveal`` with the operator's own powers, and counting. What
-may not: making reports (``reporting``), or deciding what is readable; the relay's own code
-decides.
+may not: making or judging reports (``reporting``, ``desk``), or deciding what is readable; the
+relay's own code decides.
 
 Measured paths are ``insider`` and ``user_report``. ``scan`` and ``legal_request`` belong to the
 moderation vault, which this version does not have: not measured, never a number.
@@ -13,34 +13,38 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from client import Message
+from client.compare.desk import Judged
 from client.compare.lab import COMMAND_SECONDS, LabFailure, Relay, environment
 from client.compare.load import Log
-from client.compare.reporting import Report
 from client.compare.results import Access, Span
 from client.compare.trace import Trace
+from crypto_modes.reports import Item
+from crypto_modes.verdicts import Finding
 
 FORGERIES = 300
 LATER = Access(measured=False, note="Belongs to the moderation vault, not part of this version.")
+PROVEN = ("verified", "confirmed")
+_BASIS = {
+    "commitment": "Proven by the sender's commitment and the relay's stamp.",
+    "record": "Confirmed by the relay's own record: whoever may write the database is believed.",
+}
 _LINE_LIMIT = 4 * 1024 * 1024
 
 
 class Revealed(msgspec.Struct, frozen=True, kw_only=True):
-    """What the drill reads of a line of ``louverd reveal``, of messages and of reports alike."""
+    """What the drill reads of a line of ``louverd reveal``."""
 
-    conversation: bytes = b""
-    seq: int = 0
     id: bytes = b""
-    sender: bytes = b""
-    line: int = 0
     readable: bool = False
-    verified: bool = False
     text: str | None = None
 
 
@@ -52,7 +56,7 @@ class Line:
     got: Revealed
 
 
-async def reveal(relay: Relay, *arguments: str) -> tuple[list[Line], bytes]:
+async def reveal(relay: Relay) -> tuple[list[Line], bytes]:
     """Run ``louverd reveal`` on the relay's data: parsed lines, and all of its output.
 
     Raises:
@@ -60,7 +64,7 @@ async def reveal(relay: Relay, *arguments: str) -> tuple[list[Line], bytes]:
     """
     begin = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server", "reveal", "--config", str(relay.config), *arguments),
+        *(sys.executable, "-m", "server", "reveal", "--config", str(relay.config)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -82,8 +86,7 @@ async def reveal(relay: Relay, *arguments: str) -> tuple[list[Line], bytes]:
     except TimeoutError:
         process.kill()
         raise LabFailure(f"louverd reveal took over {COMMAND_SECONDS:.0f} s") from None
-    # With forged reports among them the command may say so by its exit code; lines tell.
-    if process.returncode and not lines:
+    if process.returncode:
         raise LabFailure(f"louverd reveal failed: {(await complaints).decode(errors='replace')}")
     return lines, bytes(raw)
 
@@ -112,46 +115,69 @@ def insider(trace: Trace, logs: Sequence[Log], lines: Sequence[Line]) -> Access:
 
 def user_report(
     messages: Sequence[Message],
-    forged: Mapping[str, Sequence[Report]],
-    lines: Sequence[Line],
+    genuine: Sequence[Judged],
+    alone: Sequence[Judged],
+    forged: Mapping[str, Sequence[Judged]],
+    begun: float,
     labelled: int,
 ) -> Access:
-    """What the relay said of the genuine reports of ``messages`` (first in the file) and of
-    forged ones (after them). Every forgery is untrue, so any that is verified was accepted."""
-    truth = {(m.conversation, m.seq): (m.sender, m.text) for m in messages}
-    franked = any(message.evidence is not None for message in messages)
-    told = [line for line in lines if line.got.verified]
-    verified = [
-        line
-        for line in told
-        if line.got.line <= len(messages)
-        and truth.get((line.got.conversation, line.got.seq)) == (line.got.sender, line.got.text)
+    """What the team found of the reports of ``messages``: with the relay's answers, ``alone``
+    without them, and of forged ones.
+
+    Every forgery is untrue, so any that is not refused was accepted. ``begun`` is when reporting
+    began, by ``time.monotonic()``; ``labelled`` how many messages there were to report.
+    """
+    truth = {message.id: message for message in messages}
+    proven = [
+        (one.at, item, finding)
+        for one in genuine
+        for item, finding in one.pairs
+        if finding.state in PROVEN and _true(truth.get(item.id), item, finding)
     ]
-    accepted = [line for line in told if line.got.line > len(messages)]
-    disclosed = sum(len((line.got.text or "").encode()) for line in verified)
+    states = _states(genuine)
+    disclosed = sum(len(finding.content) for _, _, finding in proven)
     needed = sum(len(m.content) for m in messages)
-    how = (
-        "Proven by the sender's commitment and the relay's stamp."
-        if franked
-        else "Confirmed by the relay's own record: whoever may write the database is believed."
-    )
+    basis: Literal["commitment", "record"] = "commitment" if states["verified"] else "record"
     return Access(
         measured=True,
         labelled=labelled,
-        readable=len(verified) / labelled if labelled else None,
-        verifiable=len(verified) / labelled if labelled else None,
-        basis="commitment" if franked else "record",
-        time_to_evidence_ms=_span(verified),
-        over_collection=round(disclosed / needed, 2) if verified and needed else None,
+        readable=len(proven) / labelled if labelled else None,
+        verifiable=len(proven) / labelled if labelled else None,
+        basis=basis,
+        time_to_evidence_ms=_spread([(at - begun) * 1000 for at, _, _ in proven]),
+        over_collection=round(disclosed / needed, 2) if proven and needed else None,
         forged_submitted=sum(map(len, forged.values())),
-        forged_accepted=len(accepted),
+        forged_accepted=sum(
+            finding.state != "refused"
+            for some in forged.values()
+            for one in some
+            for finding in one.findings
+        ),
         forged_by={what: len(some) for what, some in forged.items()},
-        note=how,
+        labels=dict(states),
+        labels_alone=dict(_states(alone)),
+        note=_BASIS[basis],
     )
 
 
+def _true(message: Message | None, item: Item, finding: Finding) -> bool:
+    """Whether the verdict is about the message that was received."""
+    return message is not None and (
+        (message.conversation, message.seq, message.sender, message.recipient, message.content)
+        == (item.conversation, item.seq, item.sender, item.recipient, finding.content)
+    )
+
+
+def _states(judged: Sequence[Judged]) -> Counter[str]:
+    return Counter(finding.state for one in judged for finding in one.findings)
+
+
 def _span(lines: Sequence[Line]) -> Span | None:
-    if not lines:
+    return _spread([line.at_ms for line in lines])
+
+
+def _spread(times_ms: Sequence[float]) -> Span | None:
+    if not times_ms:
         return None
-    p50, p99 = np.percentile([line.at_ms for line in lines], [50, 99])
+    p50, p99 = np.percentile(times_ms, [50, 99])
     return Span(p50=round(float(p50), 1), p99=round(float(p99), 1))

@@ -88,6 +88,10 @@ class Fleet:
             round_.logs.append(decoder.decode(raw))
         return round_
 
+    async def report(self, team: str) -> None:
+        """Every recipient reports the labelled messages to the team with this fingerprint."""
+        await self._all(lambda worker: worker.ask({"report": team}, CONNECT_SECONDS))
+
     async def _sample(self, round_: Round, warmup: float) -> None:
         blocks = max(1, round(self._trace.seconds - warmup))
         for mark in (*(warmup + block for block in range(blocks)), self._trace.seconds):

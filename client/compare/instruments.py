@@ -9,19 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from client import Jwt, Keystore, connect
-from client.compare import drill, machine, probes, proc, reporting, saturate, steps
+from client.compare import desk, drill, machine, probes, proc, reporting, saturate, steps
 from client.compare.canary import Canaries
 from client.compare.fleet import Fleet, Round, fleet
 from client.compare.lab import Lab, LabFailure, Relay, environment
 from client.compare.plan import Plan
 from client.compare.results import Access, Exposure
 from client.compare.tap import Tap, tap
+from client.verifying import Platform
+from crypto_modes.reports import fingerprint
 
 SATURATION_SECONDS = 120.0
 
@@ -110,7 +114,7 @@ async def exposure(lab: Lab, plan: Plan, mode: str, declared: dict[str, bool]) -
         found = await _watched(plan, load, relay, wire, looking)
         found.tls = tls
         await asyncio.to_thread(looking.look_at_backup)
-        revealed = await _drill(plan, relay, found)
+        revealed = await _drill(plan, lab, relay, load, found)
     # The relay has stopped: its files are final, and so are the log and the recording.
     await asyncio.to_thread(_look_at_rest, looking, wire, revealed)
     numbers = (canaries.number(text) for text in plan.trace.canaries.values())
@@ -169,19 +173,35 @@ async def _keep_looking(looking: probes.Probes, done: asyncio.Event) -> None:
         await asyncio.to_thread(looking.look_at_memory)
 
 
-async def _drill(plan: Plan, relay: Relay, found: Exposed) -> bytes:
+async def _drill(plan: Plan, lab: Lab, relay: Relay, load: Fleet, found: Exposed) -> bytes:
     """The two measured paths; gives everything the operator could print."""
+    messages = [message for log in found.round.logs for message in log.kept]
+    begun = time.monotonic()
+    await load.report(fingerprint(lab.team.public))
+    files = await desk.fetch(relay)
+    token = relay.data / "admin.token"
+    asking = Platform(confirm=f"http://127.0.0.1:{relay.internal}", token=token)
+    alone = Platform(franking_keys=relay.data / "franking")
+
+    def judge(some: Sequence[Path], platform: Platform) -> list[desk.Judged]:
+        return desk.judge(some, lab.team.secret, platform)
+
+    def judge_forged() -> dict[str, list[desk.Judged]]:
+        honest = [one for each in genuine if each.report for one in reporting.single(each.report)]
+        made = reporting.forgeries(honest, drill.FORGERIES, plan.seed)
+        at = relay.home
+        return {
+            what: judge(desk.lay(at / f"forged-{what}", some, lab.team), asking)
+            for what, some in made.items()
+        }
+
+    genuine = await asyncio.to_thread(judge, files, asking)
+    offline = await asyncio.to_thread(judge, files, alone)
+    forged = await asyncio.to_thread(judge_forged)
+    labelled = sum(bool(row.label) for row in plan.trace.rows)
+    found.user_report = drill.user_report(messages, genuine, offline, forged, begun, labelled)
     lines, revealed = await drill.reveal(relay)
     found.insider = drill.insider(plan.trace, found.round.logs, lines)
-    messages = [message for log in found.round.logs for message in log.kept]
-    genuine = reporting.genuine(messages)
-    forged = reporting.forgeries(genuine, drill.FORGERIES, plan.seed)
-    path = relay.home / "reports.jsonl"
-    every = [*genuine, *(report for some in forged.values() for report in some)]
-    await asyncio.to_thread(reporting.write, path, every)
-    lines, _ = await drill.reveal(relay, "--reports", str(path))
-    labelled = sum(bool(row.label) for row in plan.trace.rows)
-    found.user_report = drill.user_report(messages, forged, lines, labelled)
     return revealed
 
 

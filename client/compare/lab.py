@@ -31,9 +31,10 @@ START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 COMMAND_SECONDS = 120.0
 _MANY = 1_000_000
+_LIMITED = ("device", "account", "address", "lookup", "login", "report")
 _LIFTED = {
-    **{f"{who}_rate": float(_MANY) for who in ("device", "account", "address", "lookup", "login")},
-    **{f"{who}_burst": _MANY for who in ("device", "account", "address", "lookup", "login")},
+    **{f"{who}_rate": float(_MANY) for who in _LIMITED},
+    **{f"{who}_burst": _MANY for who in _LIMITED},
     "connections_per_address": _MANY,
 }
 
@@ -49,6 +50,7 @@ class Relay:
     mode: str
     home: Path
     port: int
+    internal: int
     pid: int
     certificates: Path
 
@@ -73,17 +75,38 @@ class Relay:
         return self.home / "louver.toml"
 
 
+@dataclass(frozen=True)
+class Team:
+    """The moderation team's key pair: files outside of every relay's data."""
+
+    home: Path
+
+    @property
+    def secret(self) -> Path:
+        """The file of the secret key."""
+        return self.home / "team.key"
+
+    @property
+    def public(self) -> bytes:
+        """The public key."""
+        return (self.home / "team.pub").read_bytes()
+
+
 class Lab:
-    """Certificates and an identity provider, shared by the relays of one comparison."""
+    """Certificates, an identity provider and a moderation team, shared by the relays of one
+    comparison."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.certificates = directory / "certificates"
         directory.mkdir(parents=True, exist_ok=True)
         self.issuer = Issuer(directory / "jwks.json")
+        self.team = Team(directory / "team")
 
     async def prepare(self) -> None:
-        """Make the throw-away CA. Raises ``LabFailure``."""
+        """Make the throw-away CA and the team's key. Raises ``LabFailure``."""
+        self.team.home.mkdir(mode=0o700)
+        await louverd("moderation", "keygen", "--dir", str(self.team.home))
         await louverd("certs", "dev", "--dir", str(self.certificates))
 
     def trust(self) -> ssl.SSLContext:
@@ -111,7 +134,7 @@ class Lab:
             )
         try:
             await _ready(process, internal, home / "relay.log")
-            yield Relay(mode, home, port, process.pid, self.certificates)
+            yield Relay(mode, home, port, internal, process.pid, self.certificates)
         finally:
             await _stop(process)
 
@@ -131,6 +154,7 @@ class Lab:
                 "jwks": str(self.issuer.jwks),
                 "issuer": ISSUER,
             },
+            "moderation": {"key": str(self.team.home / "team.pub")},
             "limits": dict(_LIFTED),
             "log": {"level": level, "format": "json"},
         }

@@ -8,7 +8,9 @@ one line:
     (start)               → {"accounts": {user: hex}}   all users are connected
     {"introduce": {…}}    → {"introduced": n}           first message of each conversation
     {"play": start_ns}    → {"played": n}               the trace, from CLOCK_MONOTONIC start_ns
-    {"finish": seconds}   → {"opened": n}               wait for what is still to come, write, end
+    {"finish": seconds}   → {"opened": n}               wait for what is still to come, write
+    {"report": team}      → {"reported": n}             the labelled messages that arrived, to the
+                                                        team with this fingerprint
 
 Times are CLOCK_MONOTONIC nanoseconds, which all processes of a machine share.
 """
@@ -21,6 +23,7 @@ import hashlib
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from client.compare.pacer import TracePacer
 from client.compare.trace import Row, Trace
 from client.compare.trace import load as load_trace
 from crypto_modes.errors import LouverError
+from crypto_modes.reports import MESSAGES_LIMIT
 
 FIRST = -1  # the row number of a first message is FIRST - (its conversation's number)
 
@@ -173,6 +177,18 @@ class Load:
         await asyncio.to_thread(Path(self._job.output).write_bytes, encoded)
         return len(self._log.opened)
 
+    async def report(self, team: str) -> int:
+        """Report the kept messages as their recipients would; how many messages that were."""
+        chats = {chat.account: chat for chat in self._chats.values()}
+        groups: dict[tuple[bytes, bytes], list[Message]] = defaultdict(list)
+        for message in self._log.kept:
+            groups[message.recipient, message.sender].append(message)
+        for (recipient, _), messages in groups.items():
+            for start in range(0, len(messages), MESSAGES_LIMIT):
+                some = messages[start : start + MESSAGES_LIMIT]
+                await chats[recipient].reports.send(some, "spam", team=team)
+        return len(self._log.kept)
+
     def _send(self, row: int, sender: int, recipient: int, content: bytes, planned: int) -> None:
         now = time.monotonic_ns()
         try:
@@ -247,7 +263,8 @@ async def _serve(job: Job) -> None:
                     _answer({"played": await load.play(start_ns)})
                 case {"finish": seconds}:
                     _answer({"opened": await load.finish(seconds)})
-                    return
+                case {"report": team}:
+                    _answer({"reported": await load.report(team)})
 
 
 async def _orders() -> asyncio.StreamReader:

@@ -27,18 +27,22 @@ _PATHS: dict[Path, tuple[str, str]] = {
     "user_report": (
         "A user's report",
         (
-            "Recipients report the labelled messages. Confirmed means that the relay says for "
-            "sure who sent exactly this text. Forgeries are genuine reports altered in something "
-            "that the mode checks, so that each of them says what is not true."
+            "Recipients report the labelled messages with the client library, sealed to the "
+            "moderation team; the team opens the exported reports and asks the relay about each "
+            "message. Verified: the sender committed to this text and the relay stamped it. "
+            "Confirmed: the relay keeps this very message. Claim: only the reporter's word. "
+            "Forgeries are genuine reports with something in them made untrue, sealed as well "
+            "and laid on the team's desk past the relay."
         ),
     ),
     "scan": ("Scanning", ""),
     "legal_request": ("A legal request", ""),
 }
 _MEASURED = (
-    "readable", "confirmed",
-    "confirmed by", "forged accepted (altered in)", "bytes disclosed per byte needed",
-    "time to evidence in ms, p50 / p99, of one command with its start",
+    "readable", "verified or confirmed", "by", "verdicts on the messages",
+    "verdicts with the franking keys, without asking the relay",
+    "forged not refused (altered in)", "bytes disclosed per byte needed",
+    "time to evidence in ms, p50 / p99, all in one go",
 )  # fmt: skip
 
 
@@ -298,6 +302,8 @@ def _access(got: Access) -> list[str]:
         share(got.readable, got.labelled),
         share(got.verifiable, got.labelled),
         {"record": "the relay's record", "commitment": "commitment, stamp"}.get(got.basis, "–"),
+        words.labels(got.labels),
+        words.labels(got.labels_alone),
         forged,
         number(got.over_collection) if got.over_collection is not None else "–",
         f"{number(span.p50)} / {number(span.p99)}" if span else "–",

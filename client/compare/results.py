@@ -144,7 +144,9 @@ class Access(_Part, frozen=True, kw_only=True):
     ``readable`` and ``verifiable`` are fractions of the labelled messages;
     ``forged_by`` counts the submitted forgeries by what was altered in them. ``over_collection``
     is bytes disclosed per byte needed. ``basis`` is what proves a report: the
-    relay's own ``record``, or the sender's ``commitment`` with the relay's stamp.
+    relay's own ``record``, or the sender's ``commitment`` with the relay's stamp. ``labels`` counts
+    the verdicts on reported messages (verified, confirmed, claim, refused), ``labels_alone`` those
+    of a team that has the franking keys and cannot ask the relay.
     """
 
     measured: bool
@@ -157,6 +159,8 @@ class Access(_Part, frozen=True, kw_only=True):
     forged_submitted: int | None = None
     forged_accepted: int | None = None
     forged_by: dict[str, int] = {}
+    labels: dict[str, int] = {}
+    labels_alone: dict[str, int] = {}
     note: str = ""
 
 

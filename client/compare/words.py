@@ -24,6 +24,7 @@ _PROVEN = {
     "record": "By the relay's own record only.",
     "": "Yes.",
 }
+_LABELS = ("verified", "confirmed", "claim", "refused")
 ADVERSARY = {
     "network_tap": ("Network tap", "every byte between the clients and the relay"),
     "database": ("Database files", "with write-ahead log and free pages"),
@@ -87,8 +88,9 @@ READING = (
         "“cannot read” that was found, or the other way round, fails the whole run."
     ),
     (
-        "Time to evidence is of one command for all messages, its start included; it shows what an "
-        "investigator waits for, not which mode is the faster."
+        "Time to evidence is of all messages in one go: of the operator's command, its start "
+        "included, or from the first report's sending over export to the team's verdict. It shows "
+        "what an investigator waits for, not which mode is the faster."
     ),
 )
 ALWAYS = (
@@ -97,7 +99,10 @@ ALWAYS = (
         "In every mode the relay sees who writes to whom, when, from how many devices, and the "
         "size (padded, where the mode pads)."
     ),
-    "A report is proven to this relay only: nobody else can check it.",
+    (
+        "A report is proven to the moderation team of this relay only, which must ask the relay or "
+        "hold its franking keys: nobody else can check it."
+    ),
 )
 NOT_AUDITED = {
     "e2ee": (
@@ -152,6 +157,11 @@ def interval(got: Interval) -> str:
 def share(part: float | None, of: int | None) -> str:
     """``12 of 12``; a dash where there is nothing to count. Few messages make no percentage."""
     return f"{round(part * of):,} of {of:,}" if part is not None and of else "–"
+
+
+def labels(counts: dict[str, int]) -> str:
+    """``9 verified, 1 claim``; a dash where there are none."""
+    return ", ".join(f"{counts[name]} {name}" for name in _LABELS if counts.get(name)) or "–"
 
 
 def threshold(got: Threshold) -> str:
