@@ -30,6 +30,7 @@ Only exception classes live here. An error carries the stable wire ``code`` of
     │   └── ReportRefused          evidence that proves nothing
     ├── Unavailable                a service we depend on; try again
     │   ├── KeyServiceUnavailable
+    │   │   └── KeyServiceRefuses  it answers, and does not let us use the key
     │   └── StoreUnavailable
     ├── ConnectionLost             the transport broke; resume
     └── CannotRead                 nobody's fault: this mode keeps the operator out
@@ -204,6 +205,12 @@ class KeyServiceUnavailable(Unavailable):
     """The key service does not answer; nothing was stored and nothing acknowledged."""
 
     code = 140
+
+
+class KeyServiceRefuses(KeyServiceUnavailable):
+    """The key service answers and does not let us use the key: it was taken away, on purpose or by
+    mistake. Unlike an outage this is survived on no unwrapped key.
+    """
 
 
 class StoreUnavailable(Unavailable):

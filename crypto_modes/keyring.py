@@ -22,7 +22,11 @@ def dek_context(
 
 
 class Keyring(Protocol):
-    """A key-encryption key behind a service. All three raise ``KeyServiceUnavailable``."""
+    """A key-encryption key behind a service, in generations from 1.
+
+    All but ``close`` raise ``KeyServiceUnavailable`` while the service cannot be reached, and its
+    kind ``KeyServiceRefuses`` where it answers that the key is not ours to use.
+    """
 
     async def generate(self, context: bytes) -> tuple[bytes, bytes]:
         """A fresh 32-byte data key: ``(plaintext, wrapped)``."""
@@ -32,6 +36,17 @@ class Keyring(Protocol):
 
     async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """The 32-byte key. Raises ``CannotOpen`` where ``wrapped`` was not made for ``context``."""
+
+    async def rotate(self, generation: int) -> None:
+        """Wrap under a new key-encryption key from now on, the ``generation``-th; what the older
+        ones wrapped still opens. Once this returns the new one is durable. Doing it again, after a
+        crash say, does no harm.
+        """
+
+    async def retire(self, generation: int) -> None:
+        """Nothing stored is wrapped under a generation before this one: destroy those, as far as
+        the service can. What they wrapped is in backups only, and does not open any more.
+        """
 
     async def close(self) -> None:
         """Release connections and forget key material."""

@@ -267,7 +267,7 @@ class App:
         return ServerCertificate(Path(listen.certificate), Path(listen.key), tls12=listen.tls12)
 
     async def _modes(self, data: Path) -> dict[str, ServerMode]:
-        keyring = open_keyring(self.settings, make=not await self.store.has_data_keys())
+        keyring = await open_keyring(self.settings, make=not await self.store.has_data_keys())
         self._closing.push_async_callback(keyring.close)
         self.data_keys = DataKeyCache(
             self.store,

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import ValidationError
@@ -265,6 +266,21 @@ def _accounts(settings: Settings) -> Iterator[Problem]:
         yield _unreadable("accounts.jwks", accounts.jwks)
 
 
+def _keys(settings: Settings) -> Iterator[Problem]:
+    keys = settings.keys
+    needed = {"transit": ("name", "address", "token"), "kms": ("name", "region")}
+    for name in needed.get(keys.provider, ()):
+        if not getattr(keys, name):
+            yield Problem(
+                f"keys.{name}", f'is missing, and keys.provider = "{keys.provider}" needs it'
+            )
+    # What a service unwraps would be readable on the way, and so would its token.
+    parts = urlsplit(keys.address)
+    safe = parts.scheme == "https" or (parts.scheme == "http" and _is_own(parts.hostname or ""))
+    if keys.address and not safe:
+        yield Problem("keys.address", "must be an https:// address (http:// on loopback only)")
+
+
 def _limits_fit_together(settings: Settings) -> Iterator[Problem]:
     limits = settings.limits
     if limits.before_hello > limits.frame:
@@ -287,6 +303,7 @@ _RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     _tls_or_said_otherwise,
     _certificate_with_key,
     _accounts,
+    _keys,
     _limits_fit_together,
     _listeners_apart,
 )
@@ -294,6 +311,13 @@ _RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
 
 def _is_loopback(address: str) -> bool:
     return address == "localhost" or ip_address(address).is_loopback
+
+
+def _is_own(host: str) -> bool:
+    try:
+        return _is_loopback(host)
+    except ValueError:
+        return False
 
 
 def _is_unreadable(path: str) -> bool:

@@ -62,7 +62,7 @@ def configure(level: str, format: str, key: bytes, stream: TextIO | None = None)
     )
     logging.basicConfig(handlers=[_Foreign()], level=LEVELS[level], force=True)
     # Libraries speak up only when something is wrong.
-    for name in ("asyncio", "uvicorn", "websockets"):
+    for name in ("aiobotocore", "asyncio", "botocore", "hvac", "urllib3", "uvicorn", "websockets"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
 
 

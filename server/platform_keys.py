@@ -1,11 +1,15 @@
 """From the settings to the keys of the platform: the provider that wraps, and the moderation door.
 
 What may live here: choosing and opening them, for the relay and for the operator's tools. What may
-not: how a provider wraps (``server/keyrings``), and any way to open the door.
+not: how a provider wraps (``server/keyrings``), and any way to open the door. The libraries of
+services are extras, and are imported only where the settings name their service.
 """
 
 from __future__ import annotations
 
+import asyncio
+import getpass
+import sys
 from pathlib import Path
 
 from crypto_modes.door import Door
@@ -13,16 +17,36 @@ from crypto_modes.errors import BadConfig
 from crypto_modes.keyring import Keyring
 from server.keyrings.file import FileKeyring
 from server.reports import public_key, team_key
-from server.settings_tree import Settings
+from server.secrets_file import read_private
+from server.settings_tree import Keys, Settings
+
+PASSPHRASE_LIMIT = 1024
 
 
-def open_keyring(settings: Settings, *, make: bool) -> Keyring:
-    """The provider that the settings name. ``make`` is false once a stored key depends on it.
+async def open_keyring(
+    settings: Settings, *, make: bool, newest: int = 1, oldest: int = 1
+) -> Keyring:
+    """The provider that the settings name, with the generations that stored keys need. ``make`` is
+    false once a stored key depends on it.
 
-    Raises ``BadConfig`` where it cannot be used.
+    Raises ``BadConfig`` where it cannot be used. A service is not asked yet.
     """
-    path = settings.keys.path
-    return FileKeyring(Path(path) if path else settings.data / "kek", make=make)
+    keys = settings.keys
+    path = Path(keys.path) if keys.path else settings.data / "kek"
+    match keys.provider:
+        case "file":
+            return FileKeyring(path, make=make, newest=newest, oldest=oldest)
+        case "passphrase":
+            from server.keyrings.passphrase import PassphraseKeyring
+
+            words = await asyncio.to_thread(_passphrase, keys.passphrase, path)
+            return await asyncio.to_thread(
+                lambda: PassphraseKeyring(path, words, make=make, newest=newest, oldest=oldest)
+            )
+        case "transit":
+            return _transit(keys)
+        case "kms":
+            return await _kms(keys)
 
 
 def open_door(settings: Settings) -> Door | None:
@@ -37,3 +61,50 @@ def open_door(settings: Settings) -> Door | None:
             " every message without a case; make another with `louverd moderation vault-key`"
         )
     return Door(public)
+
+
+def _transit(keys: Keys) -> Keyring:
+    try:
+        from server.keyrings.transit import TransitKeyring
+    except ImportError:
+        raise _not_installed("kms-vault") from None
+    return TransitKeyring(
+        keys.address,
+        keys.name,
+        mount=keys.mount,
+        token=Path(keys.token),
+        authorities=keys.authorities,
+    )
+
+
+async def _kms(keys: Keys) -> Keyring:
+    try:
+        from server.keyrings.kms import KmsKeyring
+    except ImportError:
+        raise _not_installed("kms-aws") from None
+    keyring = KmsKeyring(keys.name, region=keys.region, address=keys.address)
+    await keyring.open()
+    return keyring
+
+
+def _not_installed(extra: str) -> BadConfig:
+    return BadConfig(f"keys.provider needs a library: pip install 'louver[{extra}]'")
+
+
+def _passphrase(file: str, path: Path) -> str:
+    """From its file, or typed; typed twice where the key file is about to be made."""
+    if file:
+        try:
+            raw = read_private(Path(file), PASSPHRASE_LIMIT)
+            return raw.decode().rstrip("\r\n")
+        except (FileNotFoundError, UnicodeDecodeError):
+            raise BadConfig(f"keys.passphrase: {file} is missing or is no text") from None
+    if not sys.stdin.isatty():
+        raise BadConfig(
+            "keys.passphrase is missing and there is no terminal to ask on: name a file that"
+            " holds it, or start the relay on a terminal"
+        )
+    words = getpass.getpass(f"passphrase of {path}: ")
+    if not path.exists() and getpass.getpass("once more, for a new key: ") != words:
+        raise BadConfig("keys.passphrase: the two were not the same; nothing was made")
+    return words

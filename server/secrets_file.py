@@ -31,18 +31,25 @@ def secret_file(path: Path, size: int, *, make: bool = True) -> bytes:
         BadConfig: others may read the file, it is no regular file of this user, it has another
             size, it can be neither read nor made, or it is missing and may not be made.
     """
+    return secret_content(path, lambda: os.urandom(size), size, make=make)
+
+
+def secret_content(
+    path: Path, content: Callable[[], bytes], size: int, *, make: bool = True
+) -> bytes:
+    """The same for a secret that ``content`` makes, ``size`` bytes."""
     if not make and not os.path.lexists(path):
         raise BadConfig(
             f"the secret file {path} is missing, and what is stored depends on it: restore it"
             " from its backup"
         )
-    content = _read_or_make(path, lambda: os.urandom(size), size)
-    if len(content) != size:
+    found = _read_or_make(path, content, size)
+    if len(found) != size:
         raise BadConfig(
-            f"{path} holds {len(content)} bytes instead of {size}: it is damaged or of another"
+            f"{path} holds {len(found)} bytes instead of {size}: it is damaged or of another"
             " kind; restore it from a backup"
         )
-    return content
+    return found
 
 
 def private_directory(path: Path, purpose: str) -> None:

@@ -124,10 +124,41 @@ class StoreSettings(Section):
 class Keys(Section):
     """The platform key that wraps the data keys of mode at_rest."""
 
-    provider: Literal["file"] = Field(default="file", description="Where the key lives.")
-    path: str = Field(
-        default="", description="The key file; left out: `kek` in the data directory."
+    provider: Literal["file", "passphrase", "transit", "kms"] = Field(
+        default="file",
+        description="Where the key lives. file: in a file. passphrase: in a file that only a "
+        "passphrase opens. transit: in Vault's or OpenBao's Transit engine. kms: in AWS KMS.",
     )
+    path: str = Field(
+        default="",
+        description="file, passphrase: the key file; left out: `kek` in the data directory.",
+    )
+    passphrase: str = Field(
+        default="",
+        description="passphrase: a file that holds it and that only this user may read; left "
+        "out: it is asked for on the terminal at each start.",
+    )
+    name: str = Field(
+        default="",
+        max_length=2048,
+        description="transit: the key's name. kms: its id, ARN or alias.",
+    )
+    address: str = Field(
+        default="",
+        description="transit: where the service is, such as https://vault.example.org:8200. kms: "
+        "another endpoint than AWS's own.",
+    )
+    mount: str = Field(default="transit", description="transit: where the engine is mounted.")
+    token: str = Field(
+        default="",
+        description="transit: a file that holds the relay's token and that only this user may "
+        "read; an agent may renew it there.",
+    )
+    authorities: str = Field(
+        default="",
+        description="transit: the authority of its certificate (PEM); left out: the system's.",
+    )
+    region: str = Field(default="", description="kms: the region of the key.")
     moderation: str = Field(
         default="",
         description="The file with the vault's public key: each data key is wrapped for it as "

@@ -6,7 +6,12 @@ import asyncio
 import os
 
 from crypto_modes.contract import Need, NeedDataKey, NeedFrankingKey, NeedWrappedKey
-from crypto_modes.errors import CannotOpen, KeyServiceUnavailable, StoreUnavailable
+from crypto_modes.errors import (
+    CannotOpen,
+    KeyServiceRefuses,
+    KeyServiceUnavailable,
+    StoreUnavailable,
+)
 from server.store import WrappedKey
 
 
@@ -51,14 +56,14 @@ class MemoryKeys:
 
 class MemoryKeyring:
     """A keyring that keeps its keys in a dictionary. ``away`` makes it unreachable, ``hold`` slow;
-    ``asked`` is set by each call.
+    ``refusing`` takes the key away; ``asked`` is set by each call.
     """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self._answer = asyncio.Event()
         self._answer.set()
-        self.away = False
+        self.away = self.refusing = False
         self.calls = 0
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
 
@@ -79,6 +84,12 @@ class MemoryKeyring:
             raise CannotOpen
         return key
 
+    async def rotate(self, generation: int) -> None:
+        await self._reach()
+
+    async def retire(self, generation: int) -> None:
+        await self._reach()
+
     async def close(self) -> None:
         self._known.clear()
 
@@ -94,6 +105,8 @@ class MemoryKeyring:
         await self._answer.wait()
         if self.away:
             raise KeyServiceUnavailable("the test's keyring is away")
+        if self.refusing:
+            raise KeyServiceRefuses("the test's keyring refuses")
 
 
 class NoFrankingKeys:

@@ -31,6 +31,7 @@ from crypto_modes.keys import SigningKey
 from crypto_modes.primitives import H, aead_open, aead_seal, hkdf, hmac
 from crypto_modes.transparency import key_log
 from server.accounts import Tokens
+from server.keyrings import passphrase
 from server.keyrings.file import FileKeyring
 from server.store import Device
 from tests.content_labels import CONTENT
@@ -209,7 +210,7 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def keyring(key: bytes) -> FileKeyring:
     made = FileKeyring.__new__(FileKeyring)
-    made._kek = key
+    made._keks = [key]
     return made
 
 
@@ -321,6 +322,7 @@ EXAMPLES: dict[str, Example] = {
         lambda key, raw: aead_open(key, ONCE, raw, CONTEXT),
     ),
     "door": derived(door.mark),
+    "kek": derived(lambda key: b"".join(passphrase._derive(key, ID, 1, 64, 1))),
     "keystore/row": Example(
         stored_row, lambda key, raw: sealed_rows(key)._unseal("table", DIGEST, raw)
     ),

@@ -36,7 +36,7 @@ PLANTS: tuple[Plant, ...] = (
         3,
         "the context that a data key was wrapped for",
         {
-            "server.keyrings.file.FileKeyring._derive": removals.any_context,
+            "server.keyrings.file._derive": removals.any_context,
             "server.keyrings.file.aead_seal": removals.without_aad,
             "server.keyrings.file.aead_open": removals.without_aad,
         },

@@ -203,7 +203,7 @@ def bound_to_nothing(real: Any) -> Any:
 
 
 def any_context(real: Any) -> Any:
-    return lambda self, salt, context: real(self, salt, b"")
+    return lambda kek, salt, context: real(kek, salt, b"")
 
 
 def saying_why(real: Any) -> Any:

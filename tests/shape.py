@@ -56,6 +56,9 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     # the relay may close the moderation door, and only the vault may open it
     "crypto_modes.vault": ("server.vault",),
     "server.keyrings.file": ("server.keyrings", "server.platform_keys"),
+    "server.keyrings.kms": ("server.platform_keys",),
+    "server.keyrings.passphrase": ("server.platform_keys",),
+    "server.keyrings.transit": ("server.platform_keys",),
     "server.outbox": ("server.gateway",),
     "server.reveal": ("server.cli",),
     "server.team": ("server.cli",),
@@ -64,11 +67,14 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
 
 # Where a third-party package may be imported. One that is not listed may be imported nowhere.
 HOMES: dict[str, tuple[str, ...]] = {
+    "aiobotocore": ("server.keyrings.kms",),
     "apsw": ("client.keystore", "server.store.sqlite"),
-    "argon2": ("client.unlocking", "server.accounts"),
+    "argon2": ("client.unlocking", "server.accounts", "server.keyrings.passphrase"),
+    "botocore": ("server.keyrings.kms",),
     "chitchat_dataset": ("client.compare",),
     "cryptography": ("crypto_modes.primitives", "server.certs"),
     "hdrh": ("client.compare",),
+    "hvac": ("server.keyrings.transit",),
     "jinja2": ("client.compare",),
     "jwt": ("server.accounts", "server.jwks"),
     "markupsafe": ("client.compare",),

@@ -7,7 +7,12 @@ import asyncio
 import pytest
 
 from crypto_modes.contract import Need, NeedDataKey, NeedWrappedKey
-from crypto_modes.errors import CannotOpen, KeyServiceUnavailable, StoreUnavailable
+from crypto_modes.errors import (
+    CannotOpen,
+    KeyServiceRefuses,
+    KeyServiceUnavailable,
+    StoreUnavailable,
+)
 from server.keyrings import data_keys
 from server.keyrings.data_keys import DataKeyCache
 from tests.keys import Clock, MemoryKeyring, MemoryKeys, key_need
@@ -209,6 +214,23 @@ async def test_an_outage_is_survived_for_an_hour_and_no_longer(cache: Cache) -> 
         await cache.find(key[0])
     cache.keyring.away = False
     assert await cache.use() == key
+
+
+@pytest.mark.asyncio
+async def test_a_key_that_was_taken_away_serves_nobody_after_five_minutes(cache: Cache) -> None:
+    key = await cache.use()
+    cache.keyring.refusing = True
+    cache.passes(5 * MINUTE - 1)
+    assert cache.current() == key
+    cache.passes(1)
+    for call in (cache.use(), cache.find(key[0])):
+        with pytest.raises(KeyServiceRefuses):
+            await call
+    assert not cache.keys._entries, "it must not stay in memory"
+    cache.keyring.refusing = False
+    cache.keyring.away = True
+    with pytest.raises(KeyServiceUnavailable):
+        await cache.use()
 
 
 @pytest.mark.asyncio

@@ -37,7 +37,7 @@ from typing import Protocol
 
 from crypto_modes import door as moderation
 from crypto_modes.contract import ID_SIZE, Need, NeedDataKey, NeedWrappedKey
-from crypto_modes.errors import CannotOpen, KeyServiceUnavailable
+from crypto_modes.errors import CannotOpen, KeyServiceRefuses, KeyServiceUnavailable
 from crypto_modes.keyring import Keyring, dek_context
 from server.store import WrappedKey
 
@@ -269,6 +269,10 @@ class DataKeyCache:
         try:
             async with self._provider:
                 key = await self._keyring.unwrap(stored.serving, context)
+        except KeyServiceRefuses:
+            # The key was taken away, and that must take effect: nothing is lent.
+            self._forget(stored.dek_id)
+            raise
         except KeyServiceUnavailable:
             if not self._lend(stored.dek_id, need):
                 raise
