@@ -8,12 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
+from hypothesis import HealthCheck, Phase, settings
 
 from crypto_modes.contract import Mode
 from server.app import App
 from server.certs import make_dev_certificates
 from server.settings_tree import Settings
 from tests.raw_client import RawClient
+
+# For `tests.mutants`: the same examples each time, no time limit that a busy machine could miss,
+# nothing remembered and nothing made smaller: a mutant is killed by what it does, and at once.
+settings.register_profile(
+    "mutants",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    max_examples=30,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
 
 # Limits that no test should meet by accident; tests of limits set their own.
 GENEROUS: dict[str, Any] = {

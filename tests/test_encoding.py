@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_modes.encoding import enc
-from crypto_modes.errors import BadArgument
+from crypto_modes.encoding import dec, enc, number
+from crypto_modes.errors import BadArgument, FrameRefused
 from tests.modes_oracle import enc as enc_again
 
 LABELS = st.sampled_from(["louver/v1/a", "louver/v1/ab", "louver/v1/message"])
@@ -24,11 +24,11 @@ def test_layout() -> None:
     )
 
 
-@given(label=LABELS, items=ITEMS, number=st.integers(0, 2**64 - 1), text=st.text(max_size=20))
+@given(label=LABELS, items=ITEMS, value=st.integers(0, 2**64 - 1), text=st.text(max_size=20))
 def test_agrees_with_a_second_reading(
-    label: str, items: list[bytes], number: int, text: str
+    label: str, items: list[bytes], value: int, text: str
 ) -> None:
-    assert enc(label, *items, number, text) == enc_again(label, *items, number, text)
+    assert enc(label, *items, value, text) == enc_again(label, *items, value, text)
 
 
 @given(one=st.tuples(LABELS, ITEMS), other=st.tuples(LABELS, ITEMS))
@@ -51,7 +51,36 @@ def test_labels_carry_name_and_version(label: str) -> None:
         enc(label)
 
 
-@pytest.mark.parametrize("number", [-1, 2**64])
-def test_numbers_fit_64_bits(number: int) -> None:
+@pytest.mark.parametrize("value", [-1, 2**64])
+def test_numbers_fit_64_bits(value: int) -> None:
     with pytest.raises(BadArgument, match="unsigned 64-bit"):
-        enc("louver/v1/x", number)
+        enc("louver/v1/x", value)
+
+
+@given(label=LABELS, items=ITEMS, value=st.integers(0, 2**64 - 1))
+def test_dec_is_the_inverse(label: str, items: list[bytes], value: int) -> None:
+    *read, last = dec(label, enc(label, *items, value))
+    assert read == items
+    assert number(last) == value
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"",
+        enc("louver/v1/ab", b"item"),
+        enc("louver/v1/a", b"item")[:-1],
+        enc("louver/v1/a", b"item")[4:],
+        enc("louver/v1/a", b"item") + bytes(4)[:3] + b"\x01",
+    ],
+    ids=["nothing", "another label", "a byte cut off", "no length", "a length without its item"],
+)
+def test_dec_takes_only_what_enc_made_under_the_label(wrong: bytes) -> None:
+    with pytest.raises(FrameRefused):
+        dec("louver/v1/a", wrong)
+
+
+@pytest.mark.parametrize("size", [0, 7, 9])
+def test_an_integer_has_8_bytes(size: int) -> None:
+    with pytest.raises(FrameRefused, match="8 bytes"):
+        number(bytes(size))

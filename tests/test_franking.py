@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from datetime import UTC, datetime
+from time import tzset
 from typing import Any
 
 import msgspec
@@ -45,16 +47,50 @@ def test_months_are_utc(time: int, month: int) -> None:
     assert franking.month_of(time) == month
 
 
+@pytest.mark.parametrize("zone", ["XXX+12", "XXX-14"])
+def test_months_are_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    try:
+        with monkeypatch.context() as away:
+            away.setenv("TZ", zone)
+            tzset()
+            assert franking.month_of(1_767_225_599_999) == 202512
+            assert franking.month_of(1_767_225_600_000) == 202601
+            assert franking.end_of_window(202512) == 1_767_225_600_000 + 90 * 86_400_000
+    finally:
+        tzset()
+
+
+@pytest.mark.parametrize(
+    ("month", "end"),
+    [
+        (197001, datetime(1970, 5, 2, tzinfo=UTC)),
+        (202609, datetime(2026, 12, 30, tzinfo=UTC)),
+        (202611, datetime(2027, 3, 1, tzinfo=UTC)),
+        (202612, datetime(2027, 4, 1, tzinfo=UTC)),
+    ],
+)
+def test_reports_expire_90_days_after_the_end_of_the_month(month: int, end: datetime) -> None:
+    assert franking.end_of_window(month) == end.timestamp() * 1000
+
+
+@pytest.mark.parametrize("month", [0, 12, 202600, 202613, 202699, 999912, 1_000_001])
+def test_what_is_no_month_has_no_window(month: int) -> None:
+    with pytest.raises(BadArgument, match="YYYYMM"):
+        franking.end_of_window(month)
+
+
 @pytest.mark.parametrize("time", [253_402_300_800_000, 1 << 53, 1 << 80])
 def test_a_time_beyond_the_calendar_has_no_month(time: int) -> None:
     with pytest.raises(BadArgument, match="calendar"):
         franking.month_of(time)
 
 
-@pytest.mark.parametrize("size", [0, 31, 33, 64])
-def test_a_franking_key_has_one_size(size: int) -> None:
+@pytest.mark.parametrize(
+    "sizes", [(0, 16, 16), (31, 16, 16), (33, 16, 16), (64, 16, 16), (32, 15, 16), (32, 16, 17)]
+)
+def test_a_franking_key_and_both_ids_have_one_size(sizes: tuple[int, int, int]) -> None:
     with pytest.raises(BadArgument, match="exactly 32 bytes"):
-        franking.commitment(bytes(size), bytes(16), bytes(16), b"text")
+        franking.commitment(*map(bytes, sizes), message=b"text")
 
 
 def reported() -> tuple[Relay, Stored, Evidence]:

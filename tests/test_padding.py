@@ -87,9 +87,20 @@ def test_sizes_are_reached_once_and_in_order(one: int, other: int) -> None:
         "between two sizes",
         "a size too long",
         "a byte cut off",
-        "a size of Padmé's own",
+        "a size of Padme",
     ],
 )
 def test_only_what_pad_makes_is_taken(wrong: bytes) -> None:
     with pytest.raises(CannotOpen):
         unpad(wrong)
+
+
+def test_nothing_but_zeros_fills() -> None:
+    """Else a plaintext would have other encodings, with room for what nobody looks at."""
+    for byte in range(1, 256):
+        filled = pad(b"text")[:-1] + bytes([byte])
+        if byte == 0x80:  # the mark of a longer body
+            assert unpad(filled) == filled[:-1]
+            continue
+        with pytest.raises(CannotOpen):
+            unpad(filled)

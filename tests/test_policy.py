@@ -270,6 +270,49 @@ def test_phases_follow_the_table() -> None:
     assert policy.phase(ready, ready.deadline) == "in_force"
 
 
+def test_what_ran_out_is_shown_as_rolled_back() -> None:
+    current = first_epoch("e2ee")
+    waiting = propose(current, ALICE, proposal(current, ALICE, every("tls")))
+    assert policy.shown(waiting, waiting.deadline - 1) == waiting
+    gone = policy.shown(waiting, waiting.deadline)
+    assert gone == msgspec.structs.replace(waiting, state="rolled_back")
+    # and stays so, wherever it is stored like that
+    assert policy.phase(gone, gone.deadline + 1) == "rolled_back"
+
+
+def test_what_is_built_to_be_signed_is_not_in_force() -> None:
+    current = first_epoch()
+    built = policy.successor(current, every("e2ee"), NOW, KEYS)
+    assert (current.ref, current.state) == (0, "in_force")
+    assert (built.ref, built.state) == (0, "prepared")
+
+
+def test_the_smallest_step_up_is_a_raising() -> None:
+    strengths = {"weak": 10, "strong": 11}
+    older, newer = every("weak"), every("weak", text="strong")
+    assert policy.change(older, newer, strengths) == "raised"
+    assert policy.change(newer, older, strengths) == "lowered"
+
+
+@pytest.mark.parametrize(
+    ("created", "taken"),
+    [
+        (NOW - policy.SIGNING_TIME - 1, False),
+        (NOW - policy.SIGNING_TIME, True),
+        (NOW + policy.CLOCK_SKEW, True),
+        (NOW + policy.CLOCK_SKEW + 1, False),
+    ],
+)
+def test_a_proposal_is_created_about_now(created: int, taken: bool) -> None:
+    current = first_epoch()
+    frame = proposal(current, ALICE, every("e2ee"), created)
+    if taken:
+        assert propose(current, ALICE, frame).created == created
+    else:
+        with pytest.raises(FrameRefused, match="created now"):
+            propose(current, ALICE, frame)
+
+
 def test_every_phase_is_reached_and_left_as_the_table_says() -> None:
     phases = set(policy.ACCEPTED)
     assert {start for start, _ in policy.TRANSITIONS} | set(policy.TRANSITIONS.values()) == phases

@@ -249,7 +249,7 @@ def test_secret_keys_do_not_print_or_pickle(kind: type[SecretKey]) -> None:
     key = kind(secret)
     assert secret.hex() not in repr(key)
     assert repr(secret) not in repr(key)
-    assert key.public[:4].hex() in repr(key)
+    assert repr(key) == f"<{kind.__name__} of {key.public[:4].hex()}…>"
     with pytest.raises(TypeError, match="on purpose"):
         pickle.dumps(key)
     with pytest.raises(BadArgument, match=f"{kind.size} bytes"):
