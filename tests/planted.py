@@ -264,6 +264,13 @@ PLANTS: tuple[Plant, ...] = (
         "attack_state::test_a_thief_of_the_state_is_shut_out_by_the_next_two_turns",
     ),
     fault(
+        27,
+        "the end of a crossing of sessions",
+        {E2EE + "sessions._crossing": always(True)},
+        "e2ee_sessions::test_27_who_goes_back_to_what_both_had_left_shows",
+        "e2ee_sessions::test_27_whose_state_went_back_is_followed_in_the_end_and_shows",
+    ),
+    fault(
         28,
         "the limit of skipped keys",
         {E2EE + "ratchet.SKIP_LIMIT": put(3000), E2EE + "pq_ratchet.SKIP_LIMIT": put(3000)},
