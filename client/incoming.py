@@ -229,7 +229,10 @@ class Incoming:
         notes += withheld.warnings(self._memory, delivery.conversation, opened)
         if opened.log_head:
             said = key_log.Head.decode(opened.log_head)
-            notes += key_log.heard(self._memory.store, delivery.sender, said)
+            stranger = delivery.sender != self._account and not self._contents.acquainted(
+                delivery.conversation
+            )
+            notes += key_log.heard(self._memory.store, delivery.sender, said, stranger=stranger)
         return self._contents.take(self._message(delivery, name, opened, notes))
 
     def _message(

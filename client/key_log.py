@@ -13,7 +13,7 @@ key_log          note     the signed checkpoint of that head
 key_log          since    u64 ms: since then every checkpoint continued the one before
 key_log          split    account 16 || head: that peer saw another log than this one
 key_log_admitted account  digest 32 || index u64: the entry that was proved
-key_log_heard    head     account: who said it in a message; not held to the log yet
+key_log_heard    account  head that it said in a message; not held to the log yet
 ===============  =======  =======================================================================
 """
 

@@ -45,8 +45,6 @@ PAGE = 512
 PAGES_AT_ONCE = 16
 ROUND_SECONDS = 60.0
 DAY = 24 * 60 * 60 * 1000
-# Heads of peers that are held to the log in one round.
-HEARD_AT_ONCE = 16
 
 _FRONTIER = b"frontier"
 _U64 = 8
@@ -304,7 +302,8 @@ class KeyWatch:
 
     async def hear(self) -> None:
         """Hold heads that peers said inside their messages to the log; a split view is an event."""
-        for row, account in list(self._store.scan(HEARD))[:HEARD_AT_ONCE]:
+        # All of them: which come first is the relay's to choose, as it gives accounts their ids.
+        for account, row in list(self._store.scan(HEARD)):
             said = Head.decode(row)
             try:
                 if said.size > self.log.head().size:
@@ -316,7 +315,8 @@ class KeyWatch:
                 if error.temporary:
                     raise
                 self._store.put(KEY_LOG, LOG_SPLIT, account + row)
-            self._store.delete(HEARD, row)
+            if self._store.get(HEARD, account) == row:  # else a newer one came meanwhile
+                self._store.delete(HEARD, account)
         self._tell_split()
 
     def _tell_split(self) -> None:

@@ -66,6 +66,12 @@ def scene(start_relay: StartRelay) -> Callable[[], Any]:
     return made
 
 
+async def looked(chat: Chat) -> None:
+    """The look on connecting is over, whether it came first or waited for this one."""
+    await chat.key_watch.watch()
+    await chat.key_watch.watch()
+
+
 async def refused(chat: Chat, peer: str, why: str) -> list[Event]:
     """Nothing may be sent to ``peer``; the events that say so."""
     async with events_of(chat) as seen:
@@ -189,6 +195,7 @@ async def test_a_false_key_entered_before_the_account_was_made_is_found(scene: A
     """A relay chooses the ids of accounts, so it can be early."""
     async with scene() as here:
         bob = await here.enter("bob")
+        await looked(bob)
         liar = await here.liar("bob")
         liar.accounts["bob"] = bob.account
         liar.rows.insert(0, row_of(false_list(bob.account, version=1)))
@@ -202,6 +209,7 @@ async def test_a_false_key_entered_before_the_account_was_made_is_found(scene: A
 async def test_whose_keys_the_log_does_not_hold_hears_of_it(scene: Any) -> None:
     async with scene() as here:
         bob = await here.enter("bob")
+        await looked(bob)
         liar = await here.liar("bob")
         liar.rows[:] = [row_of(false_list(b"somebody else 00"))]
         bob._memory.store.delete("key_log", b"head")

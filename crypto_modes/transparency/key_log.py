@@ -26,11 +26,13 @@ from crypto_modes.primitives import H, equal
 from crypto_modes.transparency.note import BY_LOG, Checkpoint, Verifier
 from crypto_modes.transparency.tree import check_consistency, leaf_hash
 
-# Beside the row ``LOG_HEAD`` in a client's state: Head -> the account that said it in a message.
-# These were not held to the log yet.
+# Beside the row ``LOG_HEAD`` in a client's state: account -> the largest Head that it said in a
+# message, not held to the log yet. One for each: whoever's log grew has proofs that it continues
+# what he said before, and whoever says many leaves room for the others.
 HEARD = "key_log_heard"
 # Another row beside it: account || Head, who said one that cannot be of the log known here.
 LOG_SPLIT = b"split"
+# With so many waiting, strangers have to say it again: a relay has as many of them as it likes.
 HEARD_LIMIT = 64
 
 _SIZE = 8
@@ -109,8 +111,9 @@ def head(state: State) -> Head:
     return NO_HEAD if raw is None else Head.decode(raw)
 
 
-def heard(state: State, account: bytes, said: Head) -> tuple[str, ...]:
+def heard(state: State, account: bytes, said: Head, *, stranger: bool = False) -> tuple[str, ...]:
     """Take in the head that ``account`` said inside a message; the warnings to show with it.
+    ``stranger``: one to whom this user has never written.
 
     ``split_view`` where it cannot be of the log that this client knows. What only the relay can
     prove, being of another size, is kept for that in ``HEARD``.
@@ -118,14 +121,17 @@ def heard(state: State, account: bytes, said: Head) -> tuple[str, ...]:
     if said.size == 0:
         return ()
     row, own = said.encode(), head(state)
-    others = [other for other, _ in state.scan(HEARD)]
+    others = dict(state.scan(HEARD))
     if said.size == own.size:
         contradicted = not equal(said.root, own.root)
     else:
-        contradicted = any(other[:_SIZE] == row[:_SIZE] and other != row for other in others)
+        contradicted = any(
+            other[:_SIZE] == row[:_SIZE] and other != row for other in others.values()
+        )
     if contradicted:
         state.put(KEY_LOG, LOG_SPLIT, account + row)
         return ("split_view",)
-    if said.size != own.size and len(others) < HEARD_LIMIT:
-        state.put(HEARD, row, account)
+    room = not stranger or account in others or len(others) < HEARD_LIMIT
+    if said.size != own.size and room and row > others.get(account, b""):
+        state.put(HEARD, account, row)
     return ()
