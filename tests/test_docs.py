@@ -145,7 +145,7 @@ def shown_commands() -> list[tuple[str, tuple[str, ...]]]:
 
 
 GROUPS = {
-    *("backup", "certs", "config", "devices", "keys", "moderation", "modes"),
+    *("attachments", "backup", "certs", "config", "devices", "keys", "moderation", "modes"),
     *("policy", "report", "reports", "sunset"),
 }
 
