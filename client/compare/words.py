@@ -119,6 +119,10 @@ MISSING = (
         "The bus (one process has none of its own), a vault without a grant, and stolen devices: "
         "declared in the table, not yet probed."
     ),
+    (
+        "What each ingredient of a mode costs by itself: no mode without its post-quantum half, "
+        "its franking or its padding exists, and none is made for a measurement."
+    ),
     "Networks: everything ran on the loopback of one machine, without distance or loss.",
     "Attachments, groups and calls; several relays; databases other than SQLite.",
     (
