@@ -39,13 +39,14 @@ from server.entrance import Credentials
 from server.gateway import Gateway
 from server.http import ADMIN_TOKEN_PREFIX, Internal
 from server.jwks import jwks_from
+from server.key_care import KeyCare
 from server.key_log import signing_key
 from server.keyrings.data_keys import DataKeyCache
 from server.keyrings.franking import FrankingKeyFiles
 from server.link import Handler, Link
 from server.listening import cannot_listen, gateway_settings
 from server.observe import Metrics
-from server.platform_keys import open_door, open_keyring
+from server.platform_keys import open_keys
 from server.relay import Relay, now_ms
 from server.reports import team_key
 from server.secrets_file import private_directory, secret_file, token_file
@@ -83,6 +84,8 @@ class App:
     gateway: Gateway
     internal: Internal
     confirming: Confirming
+    data_keys: DataKeyCache
+    key_care: KeyCare
 
     def __init__(
         self,
@@ -267,16 +270,8 @@ class App:
         return ServerCertificate(Path(listen.certificate), Path(listen.key), tls12=listen.tls12)
 
     async def _modes(self, data: Path) -> dict[str, ServerMode]:
-        keyring = await open_keyring(self.settings, make=not await self.store.has_data_keys())
-        self._closing.push_async_callback(keyring.close)
-        self.data_keys = DataKeyCache(
-            self.store,
-            keyring,
-            now=now_ms,
-            monotonic=_monotonic_ms,
-            door=open_door(self.settings),
-        )
-        self._closing.push_async_callback(self.data_keys.close)
+        keys = await open_keys(self.settings, self.store, self.watch, self._closing)
+        self.data_keys, self.key_care = keys
         self.franking_keys = FrankingKeyFiles(data / "franking", now_ms)
         tools = ServerTools(
             deployment=self.store.deployment,
@@ -324,6 +319,7 @@ class App:
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
             try:
+                await self.key_care.resume()
                 await self.data_keys.renew()
                 self.franking_keys.expire()
                 self.relay.roll_back(now_ms())
@@ -382,7 +378,3 @@ def _start(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) ->
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-
-
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000

@@ -15,6 +15,7 @@ POST    /admin/v1/modes        ``{"mode": MODE?, "modes": {KIND: MODE}?}``, at l
 GET     /admin/v1/sunset       the plan to end a mode, and how many conversations are in it
 POST    /admin/v1/sunset       ``{"event": "plan"|"start"|"cancel"}``; with ``plan`` the rest of it
 POST    /admin/v1/confirm      ``{"questions": […]}`` about a report; one answer for each
+*       /admin/v1/keys…        see ``key_routes``
 ======  =====================  ====================================================
 """
 
@@ -47,7 +48,7 @@ from crypto_modes.errors import (
     Unauthorized,
     Unavailable,
 )
-from server import logs
+from server import key_routes, logs
 from server.confirming import Confirming
 from server.observe import CONTENT_TYPE
 from server.settings_tree import Internal as InternalSettings
@@ -90,6 +91,10 @@ class Administered(Protocol):
     @property
     def service(self) -> Serviced:
         """What the relay offers to its users, and how that is changed."""
+
+    @property
+    def key_care(self) -> key_routes.Kept:
+        """The platform's keys."""
 
 
 class Serviced(Protocol):
@@ -240,6 +245,7 @@ def application(relay: Administered, token: str) -> Starlette:
             admin("reload", "POST", reload),
             admin("revoke", "POST", revoke),
             *(admin(*each) for each in _service_routes(relay.service)),
+            *(admin(*each) for each in key_routes.routes(relay.key_care, _body)),
             admin("confirm", "POST", confirm),
         ],
         exception_handlers={HTTPException: _refused, LouverError: _failed, Exception: _broken},

@@ -10,27 +10,63 @@ from __future__ import annotations
 import asyncio
 import getpass
 import sys
+import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from crypto_modes.door import Door
-from crypto_modes.errors import BadConfig
+from crypto_modes.errors import BadConfig, KeyServiceUnavailable
 from crypto_modes.keyring import Keyring
+from server.key_care import KeyCare
+from server.keyrings.checked import CheckedKeyring
+from server.keyrings.data_keys import DataKeyCache
 from server.keyrings.file import FileKeyring
 from server.reports import public_key, team_key
 from server.secrets_file import read_private
 from server.settings_tree import Keys, Settings
+from server.store import Store
+from server.watch import Watch
 
 PASSPHRASE_LIMIT = 1024
 
 
-async def open_keyring(
-    settings: Settings, *, make: bool, newest: int = 1, oldest: int = 1
-) -> Keyring:
-    """The provider that the settings name, with the generations that stored keys need. ``make`` is
-    false once a stored key depends on it.
+async def open_keys(
+    settings: Settings, store: Store, watch: Watch, closing: AsyncExitStack
+) -> tuple[DataKeyCache, KeyCare]:
+    """What a relay needs of its keys, ready for use; ``closing`` closes it.
 
-    Raises ``BadConfig`` where it cannot be used. A service is not asked yet.
+    Raises ``BadConfig`` where the provider is not the one that the stored keys were made with. One
+    that cannot be reached is told to ``watch``, and wraps nothing before it was checked.
     """
+    door = open_door(settings)
+    keyring = await open_keyring(settings, store, make=True)
+    closing.push_async_callback(keyring.close)
+    try:
+        await keyring.check()
+    except KeyServiceUnavailable as error:
+        watch.fault("key", error)
+    cache = DataKeyCache(store, keyring, now=_now_ms, monotonic=_monotonic_ms, door=door)
+    closing.push_async_callback(cache.close)
+    care = KeyCare(store, keyring, cache, watch, settings.keys.provider)
+    closing.push_async_callback(care.close)
+    await care.resume()
+    return cache, care
+
+
+async def open_keyring(settings: Settings, store: Store, *, make: bool) -> CheckedKeyring:
+    """The provider that the settings name, with the generations that stored keys need. Where its
+    own key is missing it is made if ``make`` says so and no stored key depends on one.
+
+    Raises ``BadConfig`` where it cannot be used. A service is not asked yet, nor is it checked.
+    """
+    kept = await store.platform_key()
+    make = make and not await store.has_data_keys()
+    newest, oldest = (kept.generation, kept.oldest) if kept else (1, 1)
+    provider = await _provider(settings, make=make, newest=newest, oldest=oldest)
+    return CheckedKeyring(store, provider, newest)
+
+
+async def _provider(settings: Settings, *, make: bool, newest: int, oldest: int) -> Keyring:
     keys = settings.keys
     path = Path(keys.path) if keys.path else settings.data / "kek"
     match keys.provider:
@@ -108,3 +144,11 @@ def _passphrase(file: str, path: Path) -> str:
     if not path.exists() and getpass.getpass("once more, for a new key: ") != words:
         raise BadConfig("keys.passphrase: the two were not the same; nothing was made")
     return words
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -213,7 +213,7 @@ async def archive(settings: Settings, modes: Mapping[str, Mode]) -> AsyncIterato
         await store.open()
         closing.push_async_callback(store.close)
         # Never made here: a new key would hide that the old one is lost.
-        keyring = await open_keyring(settings, make=False)
+        keyring = await open_keyring(settings, store, make=False)
         closing.push_async_callback(keyring.close)
         data_keys = DataKeyCache(store, keyring, now=_now_ms, monotonic=_monotonic_ms)
         closing.push_async_callback(data_keys.close)

@@ -38,11 +38,12 @@ class MemoryKeys:
     def deployment(self) -> bytes:
         return self._deployment
 
-    async def put_data_key(self, key: WrappedKey) -> None:
+    async def put_data_key(self, key: WrappedKey) -> bool:
         if self.full:
             raise StoreUnavailable("the disk is full")
         self.rows.append(key)
         self.order.append("stored")
+        return True
 
     async def data_key(self, dek_id: bytes) -> WrappedKey | None:
         return next((row for row in self.rows if row.dek_id == dek_id), None)
@@ -65,6 +66,7 @@ class MemoryKeyring:
         self._answer.set()
         self.away = self.refusing = False
         self.calls = 0
+        self.generation = 1
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
 
     async def generate(self, context: bytes) -> tuple[bytes, bytes]:
@@ -79,7 +81,7 @@ class MemoryKeyring:
 
     async def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         await self._reach()
-        key, bound = self._known[wrapped]
+        key, bound = self._known.get(wrapped, (b"", b""))
         if bound != context:
             raise CannotOpen
         return key

@@ -32,6 +32,7 @@ from crypto_modes.primitives import H, aead_open, aead_seal, hkdf, hmac
 from crypto_modes.transparency import key_log
 from server.accounts import Tokens
 from server.keyrings import passphrase
+from server.keyrings.checked import CheckedKeyring
 from server.keyrings.file import FileKeyring
 from server.store import Device
 from tests.content_labels import CONTENT
@@ -214,6 +215,12 @@ def keyring(key: bytes) -> FileKeyring:
     return made
 
 
+class Proved(NamedTuple):
+    """What of a store names the relay."""
+
+    deployment: bytes
+
+
 CONTEXT = dek_context(ID, ID, ALICE, 1, "serving")
 
 
@@ -323,6 +330,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "door": derived(door.mark),
     "kek": derived(lambda key: b"".join(passphrase._derive(key, ID, 1, 64, 1))),
+    "kek/proof": derived(lambda key: H(CheckedKeyring(Proved(key), None)._context(1))),  # type: ignore[arg-type]  # no provider is asked
     "keystore/row": Example(
         stored_row, lambda key, raw: sealed_rows(key)._unseal("table", DIGEST, raw)
     ),

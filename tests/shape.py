@@ -89,7 +89,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "redis": ("server.bus.redis",),
     "rich": ("client",),
     "segno": ("client",),
-    "starlette": ("server.http",),
+    "starlette": ("server.http", "server.key_routes"),
     "structlog": ("server.logs",),
     "typer": ("client.cli", "client.compare.cli", "server.cli"),
     "uvicorn": ("server.http",),

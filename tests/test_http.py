@@ -22,6 +22,24 @@ TOKEN = "lva_" + "t" * 43
 DEVICE = bytes(range(16))
 
 
+class FakeKeys:
+    """Keeps what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    async def status(self) -> Mapping[str, object]:
+        return {"generation": 1}
+
+    async def rotate(self) -> Mapping[str, object]:
+        self.steps.append("rotate")
+        return {"generation": 2}
+
+    async def shred(self, account: str, peer: str) -> Mapping[str, object]:
+        self.steps.append(f"shred {account}/{peer}")
+        return {"shredded": 2}
+
+
 class FakeRelay:
     """Keeps what it was asked; fails as it is told."""
 
@@ -31,6 +49,7 @@ class FakeRelay:
         self.revoked: list[tuple[str, bytes]] = []
         self.reloads = 0
         self.steps: list[str] = []
+        self.key_care = FakeKeys()
         self.defaults: list[tuple[str, wire.Modes]] = []
 
     def unready(self) -> str:

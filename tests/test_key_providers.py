@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from crypto_modes.errors import BadConfig, KeyServiceRefuses
+from crypto_modes.keyring import Keyring
 from crypto_modes.primitives import H
 from server import config, platform_keys
 from server.app import installed_modes
@@ -117,6 +118,10 @@ def test_a_short_passphrase_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "kek").exists()
 
 
+async def opened(given: Settings, *, make: bool) -> Keyring:
+    return await platform_keys._provider(given, make=make, newest=1, oldest=1)
+
+
 def settings(tmp_path: Path, **keys: Any) -> Settings:
     return Settings(data=tmp_path, keys=Keys(provider="passphrase", **keys))
 
@@ -129,18 +134,18 @@ async def test_the_passphrase_comes_from_a_file_or_a_terminal(
     words = tmp_path / "words"
     words.write_text(PASSPHRASE + "\n")
     with pytest.raises(BadConfig, match="chmod 600"):
-        await platform_keys.open_keyring(settings(tmp_path, passphrase=str(words)), make=True)
+        await opened(settings(tmp_path, passphrase=str(words)), make=True)
     words.chmod(0o600)
-    await platform_keys.open_keyring(settings(tmp_path, passphrase=str(words)), make=True)
+    await opened(settings(tmp_path, passphrase=str(words)), make=True)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(BadConfig, match="no terminal"):
-        await platform_keys.open_keyring(settings(tmp_path), make=False)
+        await opened(settings(tmp_path), make=False)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     typed = iter([PASSPHRASE, PASSPHRASE, "something else"])
     monkeypatch.setattr("getpass.getpass", lambda prompt: next(typed))
-    await platform_keys.open_keyring(settings(tmp_path), make=False)
+    await opened(settings(tmp_path), make=False)
     with pytest.raises(BadConfig, match="nothing was made"):
-        await platform_keys.open_keyring(settings(tmp_path, path=str(tmp_path / "new")), make=True)
+        await opened(settings(tmp_path, path=str(tmp_path / "new")), make=True)
     assert not (tmp_path / "new").exists()
 
 
@@ -270,4 +275,4 @@ async def test_a_missing_library_names_its_extra(
         monkeypatch.setitem(sys.modules, name, None)
     given = Settings(data=tmp_path, keys={"provider": provider, "name": "k"})  # type: ignore[arg-type]  # as above
     with pytest.raises(BadConfig, match=extra):
-        await platform_keys.open_keyring(given, make=False)
+        await opened(given, make=False)

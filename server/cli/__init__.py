@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from server import dumps
-from server.cli import service, team
+from server.cli import keys, service, team
 from server.cli.options import File, Set, ask
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ config = typer.Typer(help="Write, check and explain settings.", no_args_is_help=
 certs = typer.Typer(help="Certificates.", no_args_is_help=True)
 app.add_typer(config, name="config")
 app.add_typer(certs, name="certs")
+app.add_typer(keys.keys, name="keys")
 app.add_typer(service.modes, name="modes")
 app.add_typer(service.sunset, name="sunset")
 app.add_typer(team.moderation, name="moderation")

@@ -39,6 +39,7 @@ from crypto_modes import door as moderation
 from crypto_modes.contract import ID_SIZE, Need, NeedDataKey, NeedWrappedKey
 from crypto_modes.errors import CannotOpen, KeyServiceRefuses, KeyServiceUnavailable
 from crypto_modes.keyring import Keyring, dek_context
+from server.keyrings.checked import SERVING
 from server.store import WrappedKey
 
 CAPACITY = 10_000
@@ -51,9 +52,14 @@ OVER = 1.0
 ENDING = 0.9
 AHEAD = 64  # also how many requests the provider gets at once
 
-SERVING = "serving"
-
 KeyNeed = NeedDataKey | NeedWrappedKey
+
+
+class Generations(Keyring, Protocol):
+    """A keyring that says which generation of its key wraps now."""
+
+    @property
+    def generation(self) -> int: ...
 
 
 class KeyTable(Protocol):
@@ -61,7 +67,7 @@ class KeyTable(Protocol):
 
     @property
     def deployment(self) -> bytes: ...
-    async def put_data_key(self, key: WrappedKey) -> None: ...
+    async def put_data_key(self, key: WrappedKey) -> bool: ...
     async def data_key(self, dek_id: bytes) -> WrappedKey | None: ...
     async def newest_data_key(self, conversation: bytes, sender: bytes) -> WrappedKey | None: ...
 
@@ -107,7 +113,7 @@ class DataKeyCache:
     def __init__(
         self,
         store: KeyTable,
-        keyring: Keyring,
+        keyring: Generations,
         *,
         now: Callable[[], int],
         monotonic: Callable[[], int],
@@ -243,13 +249,21 @@ class DataKeyCache:
             await self._unwrap(newest, generation, need)
 
     async def _make(self, need: NeedDataKey, epoch: int, generation: int) -> None:
+        key, stored = await self._wrap_new(need, epoch)
+        while not await self._store.put_data_key(stored):
+            # Its key-encryption key was rotated meanwhile, and may be gone any moment.
+            key, stored = await self._wrap_new(need, epoch)
+        self._install(stored, key, generation, need)
+
+    async def _wrap_new(self, need: NeedDataKey, epoch: int) -> tuple[bytes, WrappedKey]:
         place = self._store.deployment, need.conversation, need.sender, epoch
+        wrapped_by = self._keyring.generation  # before it wraps: it may turn while it does
         async with self._provider:
             key, wrapped = await self._keyring.generate(dek_context(*place, SERVING))
         behind = b""
         if self._door is not None:
             behind = self._door.wrap(key, dek_context(*place, moderation.PURPOSE))
-        stored = WrappedKey(
+        return key, WrappedKey(
             dek_id=os.urandom(ID_SIZE),
             conversation=need.conversation,
             sender=need.sender,
@@ -257,9 +271,8 @@ class DataKeyCache:
             created=self._now(),
             serving=wrapped,
             moderation=behind,
+            generation=wrapped_by,
         )
-        await self._store.put_data_key(stored)
-        self._install(stored, key, generation, need)
 
     async def _unwrap(
         self, stored: WrappedKey, generation: int, need: NeedDataKey | None = None
@@ -277,12 +290,20 @@ class DataKeyCache:
             if not self._lend(stored.dek_id, need):
                 raise
         except CannotOpen:
+            if again := await self._rewrapped(stored):
+                await self._unwrap(again, generation, need)
+                return
             self._forget(stored.dek_id)
             # Not `CannotOpen`: that would skip the message for good, and it is readable again as
             # soon as the right key-encryption key is back.
             raise _wrong_key() from None
         else:
             self._install(stored, key, generation, need)
+
+    async def _rewrapped(self, stored: WrappedKey) -> WrappedKey | None:
+        """``stored`` as it is now, where a rotation has wrapped it anew since it was read."""
+        again = await self._store.data_key(stored.dek_id)
+        return again if again is not None and again.serving != stored.serving else None
 
     def _has_right_door(self, stored: WrappedKey) -> bool:
         if self._door is None:

@@ -67,7 +67,7 @@ class Head(msgspec.Struct, frozen=True):
 
 class WrappedKey(msgspec.Struct, frozen=True, kw_only=True):
     """A data key as it is stored: wrapped by the serving and, where configured, by the
-    moderation key (else empty).
+    moderation key (else empty). ``generation`` is that of the serving key, at least.
     """
 
     dek_id: bytes
@@ -77,6 +77,28 @@ class WrappedKey(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     serving: bytes
     moderation: bytes = b""
+    generation: int = 1
+
+
+class PlatformKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The key-encryption key in force: ``proof`` is what it, and no other, opens. ``retired`` once
+    those before it are destroyed; ``oldest`` is the lowest generation that a stored key needs.
+    """
+
+    generation: int
+    proof: bytes
+    retired: bool = True
+    oldest: int = 0
+
+
+class KeyCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Data keys: all, those with a moderation door, those wrapped by an older generation than the
+    one in force, and those that were destroyed."""
+
+    all: int
+    moderation: int
+    behind: int
+    shredded: int
 
 
 class SealedReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,11 +327,33 @@ class Store(Protocol):
         """Those that nobody keeps and that were touched before, the oldest first."""
 
     # data keys, in a database file of their own with a backup of its own
-    async def put_data_key(self, key: WrappedKey) -> None:
-        """Returns once durable."""
+    async def put_data_key(self, key: WrappedKey) -> bool:
+        """Returns once durable. False, and nothing is stored, where the key-encryption key was
+        rotated since ``key`` was wrapped. Raises ``Forbidden`` for an id that is taken or was
+        shredded."""
 
     async def has_data_keys(self) -> bool:
         """Whether any key is stored: then the key that wraps them must not change."""
 
+    async def some_data_key(self) -> WrappedKey | None:
+        """Any of them."""
+
     async def data_key(self, dek_id: bytes) -> WrappedKey | None: ...
     async def newest_data_key(self, conversation: bytes, sender: bytes) -> WrappedKey | None: ...
+    async def platform_key(self) -> PlatformKey | None:
+        """The key-encryption key in force; None before the first was recorded."""
+
+    async def put_platform_key(self, key: PlatformKey) -> None:
+        """Take the place of what is recorded. Durable."""
+
+    async def data_keys_behind(self, after: bytes, limit: int) -> list[WrappedKey]:
+        """Those wrapped by an older generation than the one in force, by id, after ``after``."""
+
+    async def rewrap_data_key(self, before: WrappedKey, after: WrappedKey) -> None:
+        """Durable. Nothing where ``before`` is not what is stored: it was shredded, say."""
+
+    async def shred_data_keys(self, conversation: bytes, sender: bytes) -> int:
+        """Destroy the data keys of a conversation, or of a sender in all of his (the other is
+        empty), and remember that in both files; how many. Durable."""
+
+    async def count_data_keys(self) -> KeyCounts: ...

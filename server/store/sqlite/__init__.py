@@ -31,7 +31,6 @@ from server.store import (
     LogRow,
     SealedReport,
     Sunset,
-    WrappedKey,
     migrate,
 )
 from server.store.sqlite import (
@@ -40,13 +39,13 @@ from server.store.sqlite import (
     directory,
     files,
     key_log,
-    keys,
     marks,
     messages,
     reports,
     service,
     upgrade,
 )
+from server.store.sqlite.key_file import KeyFile
 from server.store.sqlite.readers import Readers
 from server.store.sqlite.writer import Fatal, Outage, Writer
 
@@ -57,7 +56,7 @@ T = TypeVar("T")
 Call = Callable[Concatenate[apsw.Connection, P], T]
 
 
-class SqliteStore:
+class SqliteStore(KeyFile):
     """``Store`` in two files of ``data``.
 
     ``on_fatal`` is called once, on the event loop, when a sync failed or a file is damaged: the
@@ -115,8 +114,8 @@ class SqliteStore:
     async def open(self) -> None:
         """Make or upgrade the files and become their only relay.
 
-        Nothing here grows with what is stored, except a copy before an upgrade, and the first
-        filling of the key log after one. Raises
+        Nothing here grows with what is stored, except a copy before an upgrade, the first
+        filling of the key log after one, and a look at what was shredded. Raises
         ``BadConfig`` or ``StoreUnavailable``; the store is then closed again.
         """
         try:
@@ -125,6 +124,7 @@ class SqliteStore:
             await self._key_writer.open()
             self._deployment = await self._writer.run(service.make_deployment)
             await self._writer.run(key_log.adopt)
+            await self._agree_on_shredded()
         except BaseException:
             await self.close()
             raise
@@ -310,20 +310,6 @@ class SqliteStore:
 
     async def stale_blobs(self, before: int, limit: int) -> list[Blob]:
         return await self._read(blobs.stale, before, limit)
-
-    # data keys
-
-    async def put_data_key(self, key: WrappedKey) -> None:
-        await self._key_writer.run(lambda db: keys.put(db, key))
-
-    async def has_data_keys(self) -> bool:
-        return await self._key_readers.run(keys.exist)
-
-    async def data_key(self, dek_id: bytes) -> WrappedKey | None:
-        return await self._key_readers.run(lambda db: keys.by_id(db, dek_id))
-
-    async def newest_data_key(self, conversation: bytes, sender: bytes) -> WrappedKey | None:
-        return await self._key_readers.run(lambda db: keys.newest(db, conversation, sender))
 
 
 class ReadOnlySqliteStore(SqliteStore):

@@ -1,0 +1,55 @@
+"""``louverd keys``: the platform's keys, and what their destruction takes with it.
+
+What may live here: arguments, wording and the question before what cannot be undone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from server.cli.options import File, Set, ask
+
+keys = typer.Typer(help="The platform's keys: status, rotation, shredding.", no_args_is_help=True)
+
+
+@keys.command()
+def status(file: File = None, set: Set = None) -> None:
+    """Print the generation in force, how far a rotation is, and how many data keys there are."""
+    ask(file, set, "GET", "keys")
+
+
+@keys.command()
+def rotate(file: File = None, set: Set = None) -> None:
+    """Bring a new key-encryption key into force, and wrap every stored data key anew.
+
+    Messages are not touched and nothing is refused meanwhile. It goes on by itself after a restart.
+    Backups of keys.db from before it are worthless once it is done: make a new one then.
+    """
+    ask(file, set, "POST", "keys/rotate")
+
+
+@keys.command()
+def shred(
+    account: Annotated[str, typer.Option(help="Everything this account ever sent.")],
+    peer: Annotated[
+        str, typer.Option("--with", help="Only what these two sent each other, both ways.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    file: File = None,
+    set: Set = None,
+) -> None:
+    """Destroy data keys of mode at_rest: what they opened cannot be read by anybody, ever again.
+
+    A backup of louver.db does not bring them back. A backup of keys.db from before does, together
+    with the platform key of its time: rotate afterwards to make those worthless as well.
+    """
+    whose = f"{account} and {peer} sent each other" if peer else f"{account} ever sent"
+    if not yes:
+        typer.confirm(f"destroy for ever what {whose} in at_rest?", abort=True, err=True)
+    asked = {"account": account} | ({"with": peer} if peer else {})
+    ask(file, set, "POST", "keys/shred", asked)
+    typer.echo(
+        "louverd: now make a new backup of keys.db; `louverd keys rotate` ends old ones", err=True
+    )
