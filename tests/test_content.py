@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,6 +27,15 @@ from crypto_modes.errors import BadArgument, LimitExceeded
 from tests.vector_files import vectors
 
 TARGET = b"t" * 16
+FILE = partial(
+    Attachment,
+    blob=TARGET,
+    name="secret.txt",
+    media_type="text/plain",
+    size=1,
+    ciphertext=bytes(32),
+    plaintext=bytes(32),
+)
 ids = st.binary(min_size=16, max_size=16)
 digests = st.binary(min_size=32, max_size=32)
 texts = st.text(min_size=1, max_size=40)
@@ -112,12 +122,39 @@ def test_vectors(vector: dict[str, Any]) -> None:
         Reaction(TARGET, "x" * 65),
         Reaction(b"short", "x"),
         Edit(TARGET, ""),
+        Edit(b"short", "new"),
+        Deletion(b"short"),
+        Deletion(TARGET + b"t"),
         Timer(content.SECONDS_LIMIT + 1),
+        FILE(name=""),
+        FILE(name="x" * 256),
+        FILE(key=bytes(32)),
+        FILE(chunk=1),
+        FILE(media_type="Image/PNG"),
     ],
 )
 def test_what_nobody_would_take_is_not_said(what: What) -> None:
     with pytest.raises(BadArgument):
         encode(what)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        Reaction(TARGET, "x" * content.EMOJI_LIMIT),
+        Timer(content.SECONDS_LIMIT),
+        FILE(name="x" * content.NAME_LIMIT),
+    ],
+)
+def test_what_is_just_within_its_limit_is_said(what: What) -> None:
+    assert parse(encode(what)) == Parsed(what)
+
+
+def test_the_longest_time_to_disappear_is_a_year() -> None:
+    longest = Parsed(Plain(b"text"), content.SECONDS_LIMIT)
+    assert parse(encode(longest.what, longest.seconds)) == longest
+    with pytest.raises(BadArgument):
+        encode(Plain(b"text"), content.SECONDS_LIMIT + 1)
 
 
 def test_a_reply_is_held_to_the_limit_of_a_message() -> None:
@@ -137,6 +174,8 @@ def test_a_reply_is_held_to_the_limit_of_a_message() -> None:
         (encode(Deletion(TARGET)), f"[deletion of {TARGET.hex()}]"),
         (encode(Timer(60)), "[messages disappear after 60 s]"),
         (encode(Plain(b"soon"), 5), "[disappears after 5 s] soon"),
+        (encode(Plain(b"so\xfen"), 5), "[disappears after 5 s] so\ufffdn"),
+        (encode(FILE()), f"[file {TARGET.hex()}: 'secret.txt', text/plain, 1 bytes]"),
     ],
 )
 def test_a_moderator_reads_words(said: bytes, words: str | None) -> None:
@@ -144,16 +183,7 @@ def test_a_moderator_reads_words(said: bytes, words: str | None) -> None:
 
 
 def test_reprs_tell_no_text() -> None:
-    file = Attachment(
-        blob=TARGET,
-        name="secret.txt",
-        media_type="text/plain",
-        size=1,
-        ciphertext=bytes(32),
-        plaintext=bytes(32),
-        key=b"k" * 32,
-        chunk=1,
-    )
-    shown = repr([Plain(b"secret"), Edit(TARGET, "secret"), file])
+    shown = repr([Plain(b"secret"), Edit(TARGET, "secret"), FILE(key=b"k" * 32, chunk=1)])
+    assert shown == f"[<Plain>, <Edit of {TARGET.hex()}>, <Attachment {TARGET.hex()}>]"
     assert "secret" not in shown
     assert "kkkk" not in shown

@@ -214,6 +214,84 @@ def test_an_old_epoch_that_does_not_lead_here_is_refused() -> None:
         own.record(first_epoch("at_rest"), KEYS)
 
 
+def test_all_pinned_epochs_are_listed_oldest_first() -> None:
+    own, first = pins(), first_epoch()
+    second = following(first, every("at_rest"), ALICE)
+    third = following(second, every("e2ee"), BOB)
+    assert own.epochs(CONVERSATION) == []
+    for newer in (second, third):
+        own.record(newer, KEYS)
+    assert own.epochs(CONVERSATION) == [second, third]
+    own.record(first, KEYS)
+    assert own.epochs(CONVERSATION) == [first, second, third]
+
+
+def test_what_another_device_pinned_is_adopted_in_the_place_of_what_was_met() -> None:
+    own, first = pins(), first_epoch()
+    second = following(first, every("at_rest"), ALICE)
+    third = following(second, every("e2ee"), BOB)
+    assert own.adopt(second)  # met nothing: nothing disagrees
+    assert own.epochs(CONVERSATION) == [second]
+    own.record(third, KEYS)
+    assert own.adopt(second)  # what links on from it stays
+    assert own.epochs(CONVERSATION) == [second, third]
+    # A relay that showed this device another history is found out, and that history is gone.
+    other = following(first_epoch("at_rest"), every("e2ee"), ALICE)
+    assert not own.adopt(other)
+    assert own.epochs(CONVERSATION) == [other]
+    assert needed(own.digest, CONVERSATION, 3, BOB) == NeedPolicy(CONVERSATION, BOB, 3)
+    # Nothing is left that could be taken for an epoch of it.
+    assert own.note_received(delivered("e2ee", 1)) == ()
+    assert own.adopt(first)  # an epoch that was never met contradicts nothing
+    assert own.epochs(CONVERSATION) == [first]
+    with pytest.raises(ModeMismatch):
+        own.adopt(policy.default_policy({BOB: b"", b"somebody-else-03": b""}, every("tls"), NOW))
+
+
+@pytest.mark.parametrize("account", [ALICE, BOB])
+def test_who_proposed_is_who_signed(account: bytes) -> None:
+    own, first = pins(), first_epoch("e2ee")
+    offered = following(first, every("tls"), account)
+    assert needed(own.proposer, offered, KEYS) == NeedPolicy(CONVERSATION, BOB, 0)
+    own.record(first, KEYS)
+    assert own.proposer(offered, KEYS) == account
+    assert own.epochs(CONVERSATION) == [first]
+    later = following(offered, every("e2ee"), account)
+    assert needed(own.proposer, later, KEYS) == NeedPolicy(CONVERSATION, BOB, 2)
+    with pytest.raises(ModeMismatch):
+        own.proposer(first, KEYS)
+
+
+def test_a_proposal_is_of_one_user_whose_key_is_known() -> None:
+    own, first = pins(), first_epoch("e2ee")
+    own.record(first, KEYS)
+    for signers in ((), (ALICE, BOB)):
+        with pytest.raises(KeyRefused, match="one signature"):
+            own.proposer(following(first, every("tls"), *signers), KEYS)
+    with pytest.raises(KeyRefused, match="known here"):
+        own.proposer(following(first, every("tls"), ALICE), {BOB: KEYS[BOB]})
+    theirs = following(first, every("tls"), BOB)
+    assert needed(own.proposer, theirs, {ALICE: KEYS[ALICE]}) == NeedDevices(BOB)
+    with pytest.raises(KeyRefused, match="another account key"):
+        own.proposer(theirs, KEYS | {BOB: KEYS[ALICE]})
+    others = policy.default_policy({BOB: b"", b"somebody-else-03": b""}, every("tls"), NOW)
+    with pytest.raises(ModeMismatch, match="other people"):
+        own.proposer(others, KEYS)
+
+
+def test_the_other_user_asks_for_whom_it_talks_to() -> None:
+    bob, first = Pins(MemoryState(), BOB, STRENGTHS), first_epoch()
+    second = following(first, every("at_rest"), ALICE)
+    bob.record(first, KEYS)
+    third = following(second, every("e2ee"), BOB)
+    assert needed(bob.record, third, KEYS) == NeedPolicy(CONVERSATION, ALICE, 2)
+    own = msgspec.structs.replace(delivered("tls", 2), sender=ALICE, recipient=BOB)
+    assert needed(bob.note_received, own) == NeedPolicy(CONVERSATION, ALICE, 2)
+    # also of a message that another of one's own devices sent
+    sent = msgspec.structs.replace(delivered("tls", 2), sender=BOB, recipient=ALICE)
+    assert needed(bob.note_received, sent) == NeedPolicy(CONVERSATION, ALICE, 2)
+
+
 @pytest.mark.parametrize(
     ("mode", "epoch", "warnings"),
     [
