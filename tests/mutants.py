@@ -45,7 +45,7 @@ TESTS: dict[str, str] = {
     "policy": "policy",
     "pins": "pins",
     "tls": "tls mode_contract",
-    "at_rest": "at_rest mode_contract",
+    "at_rest": "at_rest at_rest_files mode_contract",
     "content": "content",
     "attachments": "attachments",
     "backup": "backup",

@@ -120,6 +120,7 @@ def test_safety_numbers_are_the_same_from_both_sides_and_the_second_reading() ->
     assert number.replace(" ", "").isdigit()
     text = devices.safety_text(alice, bob)
     assert text == devices.safety_text(bob, alice)
+    assert text == ":".join(("louver:safety:1", *(each.hex() for each in (*alice, *bob))))
     assert KEY.public.hex() in text
 
 

@@ -240,12 +240,25 @@ def test_what_another_device_pinned_is_adopted_in_the_place_of_what_was_met() ->
     assert not own.adopt(other)
     assert own.epochs(CONVERSATION) == [other]
     assert needed(own.digest, CONVERSATION, 3, BOB) == NeedPolicy(CONVERSATION, BOB, 3)
-    # Nothing is left that could be taken for an epoch of it.
-    assert own.note_received(delivered("e2ee", 1)) == ()
     assert own.adopt(first)  # an epoch that was never met contradicts nothing
     assert own.epochs(CONVERSATION) == [first]
     with pytest.raises(ModeMismatch):
         own.adopt(policy.default_policy({BOB: b"", b"somebody-else-03": b""}, every("tls"), NOW))
+
+
+@pytest.mark.parametrize("again", [2, 3, 4])
+def test_nothing_of_a_history_is_left_that_another_took_the_place_of(again: int) -> None:
+    own, history = pins(), [first_epoch()]
+    for modes, signer in ((every("at_rest"), ALICE), (every("e2ee"), BOB)):
+        history.append(following(history[-1], modes, signer))
+    history.append(following(history[-1], every("tls"), ALICE, BOB))
+    for newer in history[1:]:
+        own.record(newer, KEYS)
+    assert own.epochs(CONVERSATION) == history[1:]
+    elsewhere = msgspec.structs.replace(history[3], epoch=9)
+    own.adopt(elsewhere)
+    own.adopt(history[again - 1])
+    assert own.epochs(CONVERSATION) == [history[again - 1]]
 
 
 @pytest.mark.parametrize("account", [ALICE, BOB])
