@@ -19,10 +19,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "chaos": {"rounds": 1},
     "faults": {"rounds": 1},
     "fuzz": {"seconds": 1.0},
+    "hostile": {"seconds": 5.0, "headers": 20, "readers": 30, "floods": 0},
     "kill": {"kills": 3},
     "powercut": {"cuts": 150, "messages": 150},
     "restart": {"restarts": 2},
     "simulation": {"seeds": 40},
+    "soak": {"seconds": 3.0},
 }
 
 
@@ -65,10 +67,12 @@ async def test_nothing_is_found(name: str, tmp_path: Path) -> None:
         ("chaos", "forgetful_delivery"),
         ("faults", "sync_again"),
         ("fuzz", "careless_decoder"),
+        ("hostile", "boundless_outbox"),
         ("kill", "early_ack"),
         ("powercut", "synchronous_off"),
         ("restart", "late_marks"),
         ("simulation", "forgetful_delivery"),
+        ("soak", "hoarder"),
     ],
 )
 async def test_a_planted_fault_is_found(name: str, fault: str, tmp_path: Path) -> None:

@@ -10,7 +10,18 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tests.harness import chaos, conformance, faults, fuzz, kill, powercut, restart, simulation
+from tests.harness import (
+    chaos,
+    conformance,
+    faults,
+    fuzz,
+    hostile,
+    kill,
+    powercut,
+    restart,
+    simulation,
+    soak,
+)
 from tests.harness.report import Result, conclude
 
 Run = Callable[..., Coroutine[Any, Any, Result]]
@@ -26,6 +37,12 @@ HARNESSES: dict[str, tuple[Run, dict[str, Any], dict[str, Any], tuple[str, ...]]
     ),
     "faults": (faults.run, {"rounds": 2}, {"rounds": 100}, faults.PLANTS),
     "fuzz": (fuzz.run, {"seconds": 2.0}, {"seconds": 3600.0}, fuzz.PLANTS),
+    "hostile": (
+        hostile.run,
+        {"seconds": 5.0, "headers": 100, "readers": 30, "floods": 1},
+        {"seconds": 60.0, "headers": 500, "readers": 200, "floods": 5},
+        hostile.PLANTS,
+    ),
     "kill": (kill.run, {"kills": 8}, {"kills": 1000}, kill.PLANTS),
     "powercut": (
         powercut.run,
@@ -35,6 +52,7 @@ HARNESSES: dict[str, tuple[Run, dict[str, Any], dict[str, Any], tuple[str, ...]]
     ),
     "restart": (restart.run, {"restarts": 4}, {"restarts": 200}, restart.PLANTS),
     "simulation": (simulation.run, {"seeds": 200}, {"seeds": 10_000}, simulation.PLANTS),
+    "soak": (soak.run, {"seconds": 20.0}, {"seconds": 3600.0}, soak.PLANTS),
 }
 
 

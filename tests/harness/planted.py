@@ -7,6 +7,7 @@ What may live here: one function per fault, each a few lines that undo one promi
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from server.cli import main
 from server.delivery import Delivery
+from server.outbox import Outbox
 from server.store.sqlite.marks import Marks
 from server.store.sqlite.writer import Writer
 
@@ -63,9 +65,34 @@ def late_marks() -> None:
     Marks.write = write  # type: ignore[method-assign]  # planted
 
 
+def boundless_outbox() -> None:
+    """A slow reader is never closed, however much waits for it."""
+
+    def put(self: Any, frame: bytes) -> None:
+        if not self._queue and not self._blocked:
+            self._flusher.add(self)
+        self._queue.append(frame)
+        self.bytes += len(frame)
+
+    Outbox.put = put  # type: ignore[method-assign]  # planted
+
+
+def hoarder() -> None:
+    """Everything that was delivered stays in memory, and more than that."""
+    plain, kept = Delivery._stored, []
+
+    def stored(self: Any, message: Any) -> None:
+        kept.append(bytearray(os.urandom(64 * 1024)))
+        plain(self, message)
+
+    Delivery._stored = stored  # type: ignore[method-assign]  # planted
+
+
 FAULTS: dict[str, Callable[[], None]] = {
+    "boundless_outbox": boundless_outbox,
     "early_ack": early_ack,
     "forgetful_delivery": forgetful_delivery,
+    "hoarder": hoarder,
     "late_marks": late_marks,
 }
 

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 READY_SECONDS = 20.0
+PAGE = os.sysconf("SC_PAGE_SIZE")
 ROOT = Path(__file__).parent.parent.parent
 _RATES = "\n".join(
     f"{who}_rate = 1e6\n{who}_burst = 1000000"
@@ -22,9 +23,20 @@ _RATES = "\n".join(
 
 
 class RelayProcess:
-    """One data directory and one port, and the process that serves them, if one runs."""
+    """One data directory and one port, and the process that serves them, if one runs.
 
-    def __init__(self, place: Path, mode: str = "tls", planted: str = "", extra: str = "") -> None:
+    Unless it is ``strict``, no client meets a limit of its rates; then only the first logins.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        mode: str = "tls",
+        planted: str = "",
+        extra: str = "",
+        *,
+        strict: bool = False,
+    ) -> None:
         self.place = place
         self.port, internal = _free_port(), _free_port()
         self.internal = internal
@@ -35,7 +47,8 @@ class RelayProcess:
             f'mode = "{mode}"\ndata = "{place / "data"}"\n{extra}\n'
             f'[listen]\naddress = "127.0.0.1"\nport = {self.port}\ninsecure = true\n'
             f'[internal]\naddress = "127.0.0.1"\nport = {internal}\n'
-            f'[log]\nlevel = "error"\n[limits]\nconnections_per_address = 10000\n{_RATES}\n'
+            f'[log]\nlevel = "error"\n[limits]\nconnections_per_address = 10000\n'
+            + ("login_burst = 60\n" if strict else f"{_RATES}\n")
         )
 
     @property
@@ -48,6 +61,14 @@ class RelayProcess:
         """Of the running process."""
         assert self.process is not None
         return self.process.pid
+
+    def memory(self) -> int:
+        """How much of the machine's memory the running process uses, in bytes."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE
+
+    def open_files(self) -> int:
+        """How many files and sockets the running process has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     async def start(self) -> None:
         """Start, and wait until it says that it is ready. Raises ``RuntimeError``."""

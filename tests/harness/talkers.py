@@ -14,6 +14,7 @@ import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import ClassVar
 
 from websockets.exceptions import WebSocketException
 
@@ -245,11 +246,13 @@ class Talker:
 class Company:
     """Pairs of talkers over one relay, from entering to the last delivery."""
 
+    kind: ClassVar[type[Talker]] = Talker
+
     def __init__(self, pairs: int, url: Callable[[], str], seed: int = 0, window: int = 8) -> None:
         self.history = History()
         chance = random.Random(seed)
         self.talkers = [
-            Talker(f"talker{number}", url, self.history, chance, window)
+            self.kind(f"talker{number}", url, self.history, chance, window)
             for number in range(2 * pairs)
         ]
 
