@@ -1,7 +1,7 @@
-"""What every store must do about messages, cursors and data keys, whatever its engine.
+"""What every store must do about messages and cursors, whatever its engine.
 
-A test file of an engine subclasses these classes and gives the fixture ``place``; the other half
-is in ``store_directory_contract.py``. Nothing here knows an engine.
+A test file of an engine subclasses these classes and gives the fixture ``place``; the others are
+in ``store_directory_contract.py`` and ``store_keys_contract.py``. Nothing here knows an engine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 from crypto_modes.contract import NO_DIGEST, Stored
 from crypto_modes.errors import BadArgument, Forbidden, StoreUnavailable
-from server.store import Head, Store, WrappedKey
+from server.store import Head, Store
 from tests.store_entries import (
     ALICE,
     BOB,
@@ -23,7 +23,6 @@ from tests.store_entries import (
     PHONE,
     TABLET,
     TALK,
-    TIME,
     Entry,
     chain_after,
     device,
@@ -310,43 +309,3 @@ class CursorContract:
         store = await place.open()
         assert await store.device(PHONE) is None
         assert await store.cursors(PHONE) == {}
-
-
-def data_key(dek_id: bytes = b"k" * 16, **fields: object) -> WrappedKey:
-    values = {"conversation": TALK, "sender": ALICE, "epoch": 1, "created": TIME}
-    return WrappedKey(**{"dek_id": dek_id, "serving": b"w" * 60, **values, **fields})  # type: ignore[arg-type]  # the fields of the test at hand
-
-
-class DataKeyContract:
-    @pytest.mark.asyncio
-    async def test_a_data_key_comes_back(self, place: Place) -> None:
-        key = data_key(moderation=b"m" * 60)
-        await (await place.open()).put_data_key(key)
-        store = await place.open()
-        assert await store.data_key(key.dek_id) == key
-        assert await store.data_key(b"another-dek-id-0") is None
-
-    @pytest.mark.asyncio
-    async def test_the_first_data_key_is_known_of(self, place: Place) -> None:
-        store = await place.open()
-        assert not await store.has_data_keys()
-        await store.put_data_key(data_key())
-        assert await store.has_data_keys()
-
-    @pytest.mark.asyncio
-    async def test_the_newest_data_key_is_that_of_the_highest_epoch(self, place: Place) -> None:
-        store = await place.open()
-        old, new = data_key(epoch=9), data_key(b"n" * 16, epoch=10)
-        for key in (new, old, data_key(b"o" * 16, sender=BOB, epoch=11)):
-            await store.put_data_key(key)
-        assert await store.newest_data_key(TALK, ALICE) == new
-        assert await store.newest_data_key(OTHER_TALK, ALICE) is None
-
-    @pytest.mark.asyncio
-    async def test_a_data_key_is_never_replaced(self, place: Place) -> None:
-        store = await place.open()
-        await store.put_data_key(data_key())
-        await store.put_data_key(data_key())
-        with pytest.raises(Forbidden):
-            await store.put_data_key(data_key(serving=b"x" * 60))
-        assert await store.data_key(b"k" * 16) == data_key()

@@ -295,3 +295,23 @@ async def test_after_stop_nobody_answers(ask: Asked) -> None:
     await ask.internal.stop()
     with pytest.raises(OSError):  # noqa: PT011 - refused or reset, as the system likes
         await ask("GET", "/healthz")
+
+
+@pytest.mark.asyncio
+async def test_keys_are_asked_for_turned_and_shredded(ask: Asked) -> None:
+    assert (await ask.admin("GET", "keys")).json == {"generation": 1}
+    assert (await ask.admin("POST", "keys/rotate")).json == {"generation": 2}
+    assert (await ask.admin("POST", "keys/shred", {"account": "bob"})).json == {"shredded": 2}
+    await ask.admin("POST", "keys/shred", {"account": "bob", "with": "eve"})
+    for bad in (
+        b"",
+        b"{}",
+        b'{"with": "eve"}',
+        b'{"account": "B!"}',
+        b'{"account": "b", "all": 1}',
+    ):
+        answer = await ask.admin("POST", "keys/shred", bad)
+        assert answer.status == 400, bad
+    for path, method in (("keys", "GET"), ("keys/rotate", "POST"), ("keys/shred", "POST")):
+        assert (await ask(method, f"/admin/v1/{path}", b'{"account": "bob"}')).status == 401
+    assert ask.relay.key_care.steps == ["rotate", "shred bob/", "shred bob/eve"]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -376,3 +377,31 @@ class Unbound(MemoryKeyring):
 async def test_a_service_that_binds_no_context_is_refused() -> None:
     with pytest.raises(BadConfig, match="binds no context"):
         await CheckedKeyring(Proofs(), Unbound()).check()
+
+
+async def test_the_command_asks_first_and_says_what_to_do_next(start_relay: StartRelay) -> None:
+    relay = await start_relay("at_rest")
+    await talk(relay)
+
+    async def louverd(*arguments: str, answer: bytes = b"") -> tuple[int | None, str, str]:
+        port = relay.app.internal.port
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server", "keys", *arguments),
+            *("--set", f"data={relay.data}", "--set", f"internal.port={port}"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, said = await process.communicate(answer)
+        return process.returncode, out.decode(), said.decode()
+
+    code, _, said = await louverd("shred", "--account", "alice", answer=b"n\n")
+    assert code
+    assert "destroy for ever what alice ever sent" in said
+    assert len(wraps(relay)) == 1
+    code, out, said = await louverd("shred", "--account", "alice", "--with", "bob", "--yes")
+    assert (code, json.loads(out)) == (0, {"shredded": 1})
+    assert "keys rotate" in said
+    assert json.loads((await louverd("rotate"))[1])["generation"] == 2
+    await rotated(relay)
+    assert not json.loads((await louverd("status"))[1])["rotating"]

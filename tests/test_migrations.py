@@ -10,7 +10,7 @@ import pytest
 from crypto_modes.errors import BadConfig
 from server.store import migrate
 from server.store.sqlite import SCHEMA, ReadOnlySqliteStore, SqliteStore, files, upgrade
-from tests.store_entries import TALK, Entry, settle
+from tests.store_entries import ALICE, TALK, Entry, settle
 
 STEPS = {
     1: "CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT) STRICT;",
@@ -247,3 +247,20 @@ async def test_the_store_upgrades_what_it_opens_and_a_tool_refuses_to(
     await store.close()
     assert (data / f"louver.db.schema-{released:03}").exists()
     assert not list(data.glob("keys.db.schema-*"))
+
+
+@pytest.mark.asyncio
+async def test_data_keys_from_before_generations_are_of_the_first(tmp_path: Path) -> None:
+    """``keys.db`` as the first schema left it, with a key in it."""
+    db = apsw.Connection(str(tmp_path / files.KEYS))
+    (tmp_path / files.KEYS).chmod(0o600)
+    upgrade.upgrade(db, tmp_path / files.KEYS, migrate.load(SCHEMA / "keys")[:1])
+    db.execute("INSERT INTO data_key VALUES (?, ?, ?, 3, 4, x'05', x'')", (b"k" * 16, TALK, ALICE))
+    db.close()
+    store = SqliteStore(tmp_path, on_fatal=print)
+    await store.open()
+    key = await store.data_key(b"k" * 16)
+    assert key is not None
+    assert (key.epoch, key.generation, key.serving) == (3, 1, b"\5")
+    assert await store.platform_key() is None
+    await store.close()

@@ -20,8 +20,8 @@ from crypto_modes.contract import Stored
 from crypto_modes.errors import StoreUnavailable
 from server.store.sqlite import SqliteStore, faults, files, writer
 from tests.faulty_disk import FaultyDisk, faulty_disk, io_error
-from tests.store_contract import data_key
 from tests.store_entries import ALICE, BOB, PHONE, TALK, Entry, populate, settle
+from tests.store_keys_contract import data_key
 
 FSYNC = apsw.SQLITE_IOERR_FSYNC
 

@@ -24,9 +24,10 @@ from server.store.sqlite import (
     rows,
 )
 from server.store.sqlite import messages as messages_module
-from tests.store_contract import CursorContract, DataKeyContract, MessageContract, data_key
+from tests.store_contract import CursorContract, MessageContract
 from tests.store_directory_contract import AccountContract, DirectoryContract, PolicyContract
 from tests.store_entries import ALICE, BOB, CAROL, PHONE, TALK, Entry, device, populate, settle
+from tests.store_keys_contract import DataKeyContract, data_key
 
 
 class SqlitePlace:
