@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_modes import at_rest, wire
+from crypto_modes import at_rest, content, wire
 from crypto_modes.contract import (
     NO_DIGEST,
     Evidence,
@@ -124,6 +124,9 @@ def test_every_record_of_an_independent_writer_opens(meta: Meta, body: bytes) ->
 def test_the_client_sends_the_text_and_the_relay_keeps_none_of_it() -> None:
     travelling = at_rest.MODE.client(client_tools(DRAFT.sender)).seal(DRAFT)
     assert travelling == Sealed(mode="at_rest", epoch=1, body=DRAFT.content)
+    answer = msgspec.structs.replace(DRAFT, reply_to=b"r" * 16)
+    answering = at_rest.MODE.client(client_tools(DRAFT.sender)).seal(answer)
+    assert answering.body == content.with_reply(DRAFT.content, b"r" * 16)
     stored = relay().admit(META, travelling, NO_DIGEST)
     assert DRAFT.content not in stored.record
     assert len(stored.record) == at_rest.OVERHEAD + len(pad(DRAFT.content))

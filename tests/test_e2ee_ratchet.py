@@ -179,6 +179,19 @@ def test_the_last_late_message_still_opens() -> None:
     assert [each.key for each in skipped] == [each[0] for each in sent[:-1]]
 
 
+def test_the_widest_jump_opens_in_every_chain() -> None:
+    alice, bob = pair()
+    _, pn, first = alice.send()
+    bob.receive(alice.public, pn, first, b"b" * 32)
+    sent = [alice.send() for _ in range(SKIP_LIMIT + 1)]
+    opened, skipped = bob.receive(alice.public, pn, SKIP_LIMIT + 1, b"")
+    assert (opened, len(skipped)) == (sent[-1][0], SKIP_LIMIT)
+    pq = [pq_ratchet.start(b"q" * 32, b"t" * 32, initiator=each) for each in (True, False)]
+    keys = [pq[0].send()[0] for _ in range(SKIP_LIMIT + 1)]
+    last, passed = pq[1].receive(0, SKIP_LIMIT)
+    assert (last, len(passed)) == (keys[-1], SKIP_LIMIT)
+
+
 @pytest.mark.attack
 @pytest.mark.parametrize("n", [SKIP_LIMIT + 1, 2**31, 2**32 - 1])
 def test_28_a_jump_over_the_limit_changes_nothing(n: int) -> None:
