@@ -35,7 +35,7 @@ async def test_what_is_revealed_is_shown_before_it_is_sent(
         await alice.compose.edit("bob", said.id, "have a nice day")
         await screen.see("have a nice day")
         for typed, complaint in (
-            ("/report", "no message #"),
+            ("/report", "name a message by its number"),
             ("/report 9 threat", "no message #9"),
             ("/report 1", "one of spam, harassment"),
             ("/report 1 rude", "one of spam, harassment"),

@@ -48,6 +48,8 @@ def _settings(mode: str, outbox: int) -> Settings:
 class KeyService:
     """A keyring behind a service that may be away. It wraps by remembering."""
 
+    generation = 1  # it is never rotated
+
     def __init__(self, chance: random.Random) -> None:
         self.away = False
         self._chance = chance
