@@ -101,6 +101,29 @@ def test_messages_stored_in_another_order_than_sent_are_reordered() -> None:
     assert history.verdict() == clean(reordered=1)
 
 
+def test_what_was_under_way_when_one_was_refused_for_the_moment_has_no_order() -> None:
+    ids = [bytes([number]) * 16 for number in range(1, 6)]
+
+    def stored(places: list[int], *muddled: list[int]) -> dict[str, int]:
+        history = History()
+        history.parties[TALK] = (ALICE, BOB)
+        for id_ in ids:
+            history.invoke(TALK, id_, ALICE, id_)
+        for group in muddled:
+            history.muddled(TALK, [ids[each] for each in group])
+        for seq, place in enumerate(places, 1):
+            history.delivered(BOB, TALK, seq, ids[place], ids[place])
+        return history.verdict()
+
+    assert stored([0, 2, 1, 3, 4]) == clean(reordered=1)
+    assert stored([0, 2, 1, 3, 4], [1, 2]) == clean()
+    # Those before and behind it keep theirs.
+    assert stored([1, 0, 2, 3, 4], [1, 2]) == clean(reordered=1)
+    assert stored([0, 1, 3, 2, 4], [1, 2]) == clean(reordered=1)
+    # Refused twice: the third was stored before, unknown to its sender.
+    assert stored([0, 2, 1, 3, 4], [1, 2], [2, 3]) == clean()
+
+
 def test_one_place_with_two_messages_is_a_conflict() -> None:
     history = talk()
     history.invoke(TALK, THREE, BOB, THREE)

@@ -21,11 +21,15 @@ VERDICTS = ("lost", "duplicated", "phantom", "altered", "reordered", "gap", "con
 
 @dataclass(slots=True)
 class Send:
-    """One message as its sender knows it; ``order`` counts a sender's sends in a conversation."""
+    """One message as its sender knows it; ``order`` counts a sender's sends in a conversation.
+
+    Its place among them is from ``order`` to ``latest``, which differ once it was ``muddled``.
+    """
 
     sender: bytes
     order: int
     digest: bytes
+    latest: int = 0
     seq: int = 0
     failed: bool = False
 
@@ -61,7 +65,7 @@ class History:
         """A device sends a message for the first time; sending it again is not recorded."""
         self._orders[sender, conversation] += 1
         order = self._orders[sender, conversation]
-        self.sends[conversation, id] = Send(sender, order, digest(body))
+        self.sends[conversation, id] = Send(sender, order, digest(body), order)
 
     def ok(self, conversation: bytes, id: bytes, seq: int) -> None:
         """The relay said ``accepted``."""
@@ -79,9 +83,10 @@ class History:
         has not waited for has no order among itself any more.
         """
         sends = [self.sends[conversation, id_] for id_ in ids]
-        last = max((send.order for send in sends), default=0)
+        first = min((send.order for send in sends), default=0)
+        last = max((send.latest for send in sends), default=0)
         for send in sends:
-            send.order = last
+            send.order, send.latest = first, last
 
     def connected(self, device: bytes) -> None:
         """A new connection of ``device``: delivery begins again after its cursors."""
@@ -171,7 +176,7 @@ class History:
             send = self.sends.get((conversation, id_))
             if send is None:
                 continue
-            if send.order < latest[send.sender]:
+            if send.latest < latest[send.sender]:
                 self._note("reordered", f"{id_.hex()} was sent before one that stands before it")
             latest[send.sender] = max(latest[send.sender], send.order)
 
