@@ -250,8 +250,9 @@ class Probed:
         self.secrets = (accepted.conversation, accepted.id, self.bob.device, self.alice.device)
 
     def answers(self, frame: wire.ClientFrame, ids: dict[bytes, bytes]) -> list[wire.ServerFrame]:
-        """What Eve hears of a frame with these ids, up to the answer of a lookup of herself;
-        ids that she said herself are the slots again.
+        """What Eve hears of a frame with these ids, up to the answer of a lookup of herself and,
+        where the disk is asked beside other frames, its own, however late; ids that she said
+        herself are the slots again.
         """
         back = {id_: slot for slot, id_ in ids.items()}
         answers = self.runner.run(self._answers(with_ids(frame, ids)))
@@ -261,12 +262,17 @@ class Probed:
         await self.eve.send(frame)
         barrier = wire.GetDevices(ref=2**32 - 1, account=self.eve.account)
         await self.eve.send(barrier)
+        awaited = {barrier.ref}
+        if isinstance(frame, wire.Send | wire.SetBlob):
+            awaited.add(frame.ref)
         heard: list[wire.ServerFrame] = []
-        while True:
+        while awaited:
             answer = await self.eve._read()
-            if isinstance(answer, wire.Devices) and answer.ref == barrier.ref:
-                return heard
-            heard.append(answer)
+            ref = getattr(answer, "ref", 0)
+            awaited.discard(ref)
+            if ref != barrier.ref:
+                heard.append(answer)
+        return heard
 
 
 SLOTS = [bytes([0xE0 + number]) * 16 for number in range(4)]

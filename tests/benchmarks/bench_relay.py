@@ -125,7 +125,7 @@ class User:
         """Send a request and wait for an answer of this type."""
         self.client.send(CODEC.encode(frame))
         while True:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 answer = CODEC.decode_server(await self._answers.get())
             if isinstance(answer, kind):
                 return answer
