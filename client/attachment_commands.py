@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import get_args
 
 from client import wording
-from client.client import Chat
-from client.commands import Terms, opened, target_of
-from client.messages import Message
+from client.commands import Terms, message_of, opened, target_of
 from client.spool import Source, kind_of
 from client.transfer import Progress
 from crypto_modes import wire
-from crypto_modes.contract import ID_SIZE
 from crypto_modes.errors import BadArgument
 
 
@@ -48,27 +45,12 @@ def _kind(word: str) -> wire.Kind | None:
 async def save(terms: Terms, peer: str, which: str, place: Path) -> None:
     """Save the attachment of the message with this number or id."""
     async with opened(terms) as chat:
-        message = await _found(chat, peer, which)
+        message = await message_of(chat, peer, which)
         path = await chat.attachments.save(message, place, progress=_shown())
         if terms.json:
             terms.say(wording.as_json({"path": str(path)}))
         else:
             terms.say(f"Verified and saved: {wording.plain(str(path))}")
-
-
-async def _found(chat: Chat, peer: str, which: str) -> Message:
-    number = which.removeprefix("#")
-    if number.isascii() and number.isdecimal() and len(number) < 2 * ID_SIZE:
-        page = await chat.history(peer, before=int(number) + 1, limit=1)
-        found = next((each for each in page if each.seq == int(number)), None)
-    else:
-        try:
-            found = await chat.attachments.message(peer, bytes.fromhex(which))
-        except ValueError:
-            raise BadArgument("name a message by its number or its id, as history shows") from None
-    if found is None:
-        raise BadArgument(f"there is no message {which} with {peer} on this device")
-    return found
 
 
 def _shown() -> Progress | None:

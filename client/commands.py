@@ -18,9 +18,11 @@ from client import wording
 from client.client import Chat
 from client.connection import check_url
 from client.credentials import Credentials, check_name
+from client.messages import Message
 from client.opening import connect
 from client.profile import Profile
 from crypto_modes import wire
+from crypto_modes.contract import ID_SIZE
 from crypto_modes.errors import BadArgument
 
 Say = Callable[[str], None]
@@ -134,6 +136,27 @@ def target_of(digits: str) -> bytes:
         return bytes.fromhex(digits)
     except ValueError:
         raise BadArgument("the id of a message has 32 hexadecimal digits") from None
+
+
+async def message_of(chat: Chat, peer: str, which: str) -> Message:
+    """The message with ``peer`` that has this number or id. Raises ``BadArgument``."""
+    number = which.removeprefix("#")
+    if number.isascii() and number.isdecimal() and len(number) < 2 * ID_SIZE:
+        page = await chat.history(peer, before=int(number) + 1, limit=1)
+        found = next((each for each in page if each.seq == int(number)), None)
+    else:
+        try:
+            id_ = bytes.fromhex(which)
+        except ValueError:
+            raise BadArgument("name a message by its number or its id, as history shows") from None
+        found = await chat.attachments.message(peer, id_)
+        if found is None:
+            # A script may be told of a message before this device was: look at the newest.
+            await chat.history(peer)
+            found = await chat.attachments.message(peer, id_)
+    if found is None:
+        raise BadArgument(f"there is no message {which} with {peer} on this device")
+    return found
 
 
 async def history(terms: Terms, peer: str, limit: int, before: int) -> None:

@@ -106,10 +106,7 @@ async def _edit(talk: Talk, rest: str) -> None:
 async def _delete(talk: Talk, rest: str) -> None:
     target, _ = _target(talk, rest)
     await talk.chat.compose.delete(talk.peer, target)
-    talk.screen.show(
-        f"Deleted here, and by {talk.name}'s program if it obeys. A copy may have been kept, and"
-        " the relay keeps its own."
-    )
+    talk.screen.show(wording.deleted(talk.name))
 
 
 async def _timer(talk: Talk, rest: str) -> None:

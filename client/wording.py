@@ -124,6 +124,14 @@ def _said(message: Message, number: Number) -> str:
     return plain(message.text) if message.kind == "text" else f"[{message.kind}]"
 
 
+def deleted(peer: str) -> str:
+    """What taking a message back does, and what it cannot do."""
+    return (
+        f"Deleted here, and by {plain(peer)}'s program if it obeys. A copy may have been kept, and"
+        " the relay keeps its own."
+    )
+
+
 def clock(time_ms: int) -> str:
     """The time of day here; the date with it where it is another day."""
     then = time.localtime(time_ms / 1000)

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 import typer
 
-from client.cli import attachments, backup, chatting, devices, export, keys, policy, report
+from client.cli import (
+    altering,
+    attachments,
+    backup,
+    chatting,
+    devices,
+    export,
+    keys,
+    policy,
+    report,
+)
 from client.cli.options import elsewhere
 
 app = typer.Typer(
@@ -27,6 +37,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 # Groups without a name of their own: `louver send`, not `louver chatting send`.
 app.add_typer(chatting.app)
+app.add_typer(altering.app)
 app.add_typer(devices.app)
 app.add_typer(attachments.app, name="attachments")
 app.add_typer(export.app, name="export")
