@@ -27,11 +27,14 @@ Only exception classes live here. An error carries the stable wire ``code`` of
     │   ├── KeyChanged             a pinned account key changed; stop until accepted
     │   ├── LogRefused             a transparency log that contradicts itself or proves nothing
     │   ├── CannotOpen             does not decrypt, or not to what was committed
-    │   └── ReportRefused          evidence that proves nothing
+    │   ├── ReportRefused          evidence that proves nothing
+    │   └── GrantRefused           a grant, approval or request of the staff that does not hold
     ├── Unavailable                a service we depend on; try again
     │   ├── KeyServiceUnavailable
     │   │   └── KeyServiceRefuses  it answers, and does not let us use the key
-    │   └── StoreUnavailable
+    │   ├── StoreUnavailable
+    │   ├── LogUnavailable         the access log takes no entry; then nothing is opened
+    │   └── VaultUnavailable       the vault does not answer
     ├── ConnectionLost             the transport broke; resume
     └── CannotRead                 nobody's fault: this mode keeps the operator out
 """
@@ -188,6 +191,12 @@ class ReportRefused(RemoteError):
     code = 130
 
 
+class GrantRefused(RemoteError):
+    """A grant, an approval or a signed request of the staff that does not hold; it says which."""
+
+    code = 103
+
+
 class Unavailable(LouverError):
     """A service that Louver depends on does not answer; trying again may help.
 
@@ -215,6 +224,18 @@ class KeyServiceRefuses(KeyServiceUnavailable):
 
 class StoreUnavailable(Unavailable):
     """The store refused the write or the read; nothing was acknowledged."""
+
+    code = 141
+
+
+class LogUnavailable(Unavailable):
+    """The access log takes no entry, so that nothing may be opened, decided or done."""
+
+    code = 141
+
+
+class VaultUnavailable(Unavailable):
+    """The vault does not answer; nothing was opened and nothing entered in its log."""
 
     code = 141
 

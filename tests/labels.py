@@ -37,6 +37,7 @@ from server.keyrings.file import FileKeyring
 from server.store import Device
 from tests.content_labels import CONTENT
 from tests.file_labels import DERIVED, SEALED
+from tests.grant_labels import GRANTS
 from tests.link_labels import LINK
 from tests.mode_ends import ALICE, ALICE_PHONE, BOB, BOB_PHONE, DRAFT, TIME, meta_of, server_tools
 
@@ -364,7 +365,7 @@ EXAMPLES: dict[str, Example] = {
     "conversation": derived(lambda key: policy.conversation_id(key[:16], BOB)),
     "chain": derived(lambda key: at_rest.link(key, 1, b"record")),
     **{label: said(*both) for label, both in CONTENT.items()},
-    **{label: Example(*both) for label, both in LINK.items()},
+    **{label: Example(*both) for label, both in (LINK | GRANTS).items()},
     **{label: derived(make) for label, make in DERIVED.items()},
     **{label: Example(*both) for label, both in SEALED.items()},
     "policy/modes": derived(lambda key: H(policy.record(next_policy(key)))),

@@ -1,0 +1,130 @@
+"""The access log: what is entered of each step of a case, and of each read.
+
+What may live here: the entry to the byte, its leaf, and the marks by which a user finds the leaves
+of his conversations. Pure functions only. What may not: storage and the process that keeps the log
+(``server/access_log``), whom an entry may be shown to. moderation.md, The access log. ::
+
+    entry      = enc("louver/v1/access/entry", kind, time, case, basis, actor, conversation,
+                     account, grant, count, size, record…, "", (name, value)… sorted by name)
+    commitment = H(enc("louver/v1/access/commitment", salt, entry))
+    day        = time // 86,400,000
+    key        = HMAC(secret, enc("louver/v1/access/day", conversation, day))
+    mark       = HMAC(key, enc("louver/v1/access/mark", index))[0:16]
+    leaf       = enc("louver/v1/access", time, mark, commitment)
+
+The tree holds leaves only. An entry and its salt, 16 random bytes, lie beside it and can be erased:
+the leaf stays, commits to what nobody can read any more, and the tree is as it was.
+
+A mark tells nobody anything but who has the key of that conversation and day, and tells them all:
+the keys of a conversation are given to its two users, day by day and after the delay that policy
+sets, so that they can see for every leaf of that day whether it was about them. An entry about no
+conversation has a mark of 16 random bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from crypto_modes import wire
+from crypto_modes.encoding import enc
+from crypto_modes.primitives import H, hmac
+from crypto_modes.transparency.tree import leaf_hash
+
+Kind = Literal[
+    "report",  # a report came in
+    "case",  # a case was opened, or changed its state
+    "request",  # a grant was asked for
+    "approval",  # somebody approved it
+    "refused",  # a request, an approval or a read was refused, and why
+    "read",  # records were about to be opened; written before they were
+    "alert",  # an emergency has had no second approval in time
+    "hold",  # a preservation came into force or ended
+    "action",  # something was done about an account or a message, or undone
+    "notice",  # a user was told
+    "appeal",  # a user appealed
+    "decision",  # an appeal was decided
+    "staff",  # somebody joined or left the staff, or changed role
+    "keys",  # how many data keys the key service unwrapped, and heads of conversations
+]
+
+SALT_SIZE = MARK_SIZE = 16
+DAY = 86_400_000  # milliseconds
+RECORDS_LIMIT = 500
+DETAIL_LIMIT = 16
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step, for people who may see it. Ids are 16 bytes or empty, ``time`` is milliseconds.
+
+    ``actor`` is the staff's name, ``account`` whom it is about, ``records`` the ids of messages,
+    ``count`` and ``size`` how many and how many bytes of text. ``detail`` has what the kind needs
+    for the transparency report: ``authority``, ``country``, ``category``, ``outcome``, ``reason``.
+    """
+
+    kind: Kind
+    time: wire.Count
+    case: wire.MaybeId = b""
+    basis: str = ""
+    actor: str = ""
+    conversation: wire.MaybeId = b""
+    account: wire.MaybeId = b""
+    grant: wire.MaybeId = b""
+    count: wire.Count = 0
+    size: wire.Count = 0
+    records: Annotated[tuple[wire.Id, ...], msgspec.Meta(max_length=RECORDS_LIMIT)] = ()
+    detail: Annotated[Mapping[str, str], msgspec.Meta(max_length=DETAIL_LIMIT)] = {}
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        pairs = [part for name in sorted(self.detail) for part in (name, self.detail[name])]
+        return enc(
+            "louver/v1/access/entry",
+            self.kind,
+            self.time,
+            self.case,
+            self.basis,
+            self.actor,
+            self.conversation,
+            self.account,
+            self.grant,
+            self.count,
+            self.size,
+            *self.records,
+            "",
+            *pairs,
+        )
+
+
+def commitment(salt: bytes, entry: Entry) -> bytes:
+    """32 bytes that say nothing about ``entry`` without the ``salt``."""
+    return H(enc("louver/v1/access/commitment", salt, entry.encode()))
+
+
+def day_key(secret: bytes, conversation: bytes, day: int) -> bytes:
+    """By which a conversation's users tell that day's leaves about it from others, 32 bytes."""
+    return hmac(secret, enc("louver/v1/access/day", conversation, day))
+
+
+def mark(key: bytes, index: int) -> bytes:
+    """The mark of the leaf ``index`` where it is about the conversation of ``key``, 16 bytes."""
+    return hmac(key, enc("louver/v1/access/mark", index))[:MARK_SIZE]
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """What the tree holds: the time of the entry (milliseconds), its mark and its commitment."""
+
+    time: wire.Count
+    mark: wire.Id
+    commitment: wire.Key
+
+    def encode(self) -> bytes:
+        """The bytes of the leaf, which everybody may have."""
+        return enc("louver/v1/access", self.time, self.mark, self.commitment)
+
+    @property
+    def hash(self) -> bytes:
+        """The leaf's hash in the tree, 32 bytes."""
+        return leaf_hash(self.encode())

@@ -1,0 +1,88 @@
+"""An example of each label of grants and of the access log: what makes it, and what takes it.
+
+What may live here: the table ``GRANTS`` for ``labels``. What may not: assertions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from crypto_modes import grants
+from crypto_modes.grants import Approval, Grant, Person
+from crypto_modes.keys import SigningKey
+from crypto_modes.transparency import access_log
+from crypto_modes.transparency.access_log import Entry, Leaf
+from tests.mode_ends import ALICE, TIME
+
+GRANT = Grant(
+    case=ALICE,
+    basis="user_report",
+    conversation=ALICE,
+    first=1,
+    last=2,
+    expires=TIME + 1,
+    requester="mara",
+    reason="what was answered",
+)
+PLACE = "/vault/v1/open"
+
+
+def staff(key: bytes) -> dict[str, Person]:
+    """Mara asks and Sven approves, both with the key ``key``."""
+    public = SigningKey(key).public
+    return {
+        "mara": Person(name="mara", subject="m", role="moderator", key=public),
+        "sven": Person(name="sven", subject="s", role="senior", key=public),
+    }
+
+
+def take_approval(key: bytes, mark: bytes) -> None:
+    grants.check_approval(GRANT, Approval("sven", mark), staff(key))
+
+
+def take_request(key: bytes, mark: bytes) -> None:
+    request = grants.Request(name="mara", time=TIME, nonce=ALICE, signature=mark)
+    grants.check_signed(request, PLACE, b"body", staff(key), TIME)
+
+
+def equal_to(
+    make: Callable[[bytes], bytes],
+) -> tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], object]]:
+    return make, lambda key, value: value == make(key)
+
+
+def entry(key: bytes) -> Entry:
+    return Entry(kind="read", time=TIME, conversation=key[:16])
+
+
+GRANTS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], object]]] = {
+    "grant": (
+        lambda key: grants.approve(GRANT, "sven", SigningKey(key)).signature,
+        take_approval,
+    ),
+    "staff/request": (
+        lambda key: (
+            grants.sign_request(SigningKey(key), PLACE, b"body", "mara", TIME, ALICE).signature
+        ),
+        take_request,
+    ),
+    "grant/id": equal_to(
+        lambda key: (
+            Grant(
+                case=key[:16],
+                basis="user_report",
+                conversation=ALICE,
+                first=1,
+                last=2,
+                expires=TIME,
+                requester="mara",
+                reason="x",
+            ).id
+        )
+    ),
+    "access": equal_to(lambda key: Leaf(TIME, ALICE, key).hash),
+    "access/entry": equal_to(lambda key: entry(key).encode()),
+    "access/commitment": equal_to(lambda key: access_log.commitment(ALICE, entry(key))),
+    "access/day": equal_to(lambda key: access_log.day_key(key, ALICE, 1)),
+    "access/mark": equal_to(lambda key: access_log.mark(key, 1)),
+}
