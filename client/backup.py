@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from client.key_watch import KeyWatch
 from client.keys import OwnKeys
 from client.keystore import Keystore
 from client.memory import Identity as Device
@@ -31,7 +32,7 @@ from crypto_modes.contract import ID_SIZE, ClientTools, NeedDevices
 from crypto_modes.e2ee import peers
 from crypto_modes.e2ee.identity import Identity
 from crypto_modes.e2ee.linker import Linker
-from crypto_modes.errors import BadArgument, BadConfig, RemoteError
+from crypto_modes.errors import BadArgument, BadConfig, KeyRefused, LogRefused, RemoteError
 
 # History, whom and what this user believes, and how far he had come.
 KEPT = (
@@ -132,17 +133,19 @@ def restore(file: Path, key: bytes, keystore: Keystore) -> About:
 class Backups:
     """The backups of one chat."""
 
-    def __init__(self, memory: Memory, trust: Trust, keys: OwnKeys) -> None:
+    def __init__(self, memory: Memory, trust: Trust, keys: OwnKeys, watch: KeyWatch) -> None:
         self._memory = memory
         self._trust = trust
         self._keys = keys
+        self._watch = watch
 
     async def take_place(self) -> bool:
         """After a restore: sign a list that names this device and no longer the one that made the
         backup, and publish it with fresh prekeys; whether there was anything to do.
 
-        Done when it returns, and done again after a crash. Raises ``KeyRefused`` where the account
-        key was replaced since, or the relay shows an older list than the backup knew.
+        Done when it returns, and done again after a crash. Raises ``KeyRefused`` or ``LogRefused``,
+        with nothing published, where the key log says that the account key was replaced since,
+        that there is a newer list than the relay shows, or something else that is not right.
         """
         store, own = self._memory.store, self._trust.account_id
         lost = store.get(_RESTORED, b"")
@@ -151,6 +154,7 @@ class Backups:
         client = self._trust.verifying()
         linker = getattr(client, "linker", None)
         if isinstance(linker, Linker) and linker.holds_account_key():
+            await self._check_log()
             await self._trust.satisfy(NeedDevices(own))
             before = store.get(peers.PEERS, own)
             await self._trust.resolve(lambda: linker.enlist(lost))
@@ -163,6 +167,18 @@ class Backups:
                 raise
         store.delete(_RESTORED, b"")
         return True
+
+    async def _check_log(self) -> None:
+        """Before a list is signed on what the relay shows of this account: a list on top of an old
+        one would put a removed device back, and one under an old key would be a second account.
+        """
+        try:
+            await self._watch.watch()
+        except (KeyRefused, LogRefused) as error:
+            raise type(error)(
+                f"{error}. So nothing was published: this backup takes no place in the account. Log"
+                " in with a new profile, and link that from a device that is in it"
+            ) from None
 
 
 def _snapshot(keystore: Keystore) -> Iterator[Row]:

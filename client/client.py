@@ -66,7 +66,7 @@ class Chat:
         # Changes of a conversation's mode, beside `propose`.
         self.proposals = Proposals(self._session, self._trust, self._keys, self._emit, self._spawn)
         self.exports = Exports(self._memory, self._trust, self.history)
-        self.backups = Backups(self._memory, self._trust, self._keys)
+        self.backups = Backups(self._memory, self._trust, self._keys, self.key_watch)
         self.reports = Reports(self._memory, self._session, self._trust)
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
         self.unlinked: KeyRefused | None = None

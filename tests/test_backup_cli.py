@@ -56,3 +56,15 @@ async def test_the_commands(start_relay: StartRelay, tmp_path: Path) -> None:
         "backup", "create", tmp_path / "second", "--home", new, "--json", LOUVER_RECOVERY_KEY=shown
     )
     assert (code, json.loads(out)["recovery_key"]) == (0, "")
+    login = ("login", "bob", "--url", relay.url, "--ca", relay.ca, "--home", tmp_path / "anew")
+    assert (await louver(*login, "--replace-key"))[0] == 0
+    third = tmp_path / "third"
+    code, out, err = await louver(
+        *("backup", "restore", file, "--ca", relay.ca, "--home", third), LOUVER_RECOVERY_KEY=shown
+    )
+    assert (code, out) == (5, "")
+    assert "nothing was published" in err
+    assert f"louver export --all FILE --offline --home {third}" in err
+    code, _, err = await louver("export", "--all", tmp_path / "kept", "--offline", "--home", third)
+    assert (code, err) == (0, "")
+    assert '"hello"' in (tmp_path / "kept").read_text()

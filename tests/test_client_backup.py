@@ -29,6 +29,7 @@ from crypto_modes.errors import (
     KeyRefused,
 )
 from tests.conftest import Running, StartRelay
+from tests.hostile_relay import HostileRelay, edit, hostile_relay
 from tests.test_client import enter, take, texts
 
 KEY = bytes(range(32))
@@ -48,7 +49,7 @@ def saved(relay: Running, place: Path, name: str) -> Path:
     return file
 
 
-def restored(relay: Running, file: Path, name: str, place: Path | None = None):  # type: ignore[no-untyped-def]  # a chat to enter
+def restored(relay: Running | HostileRelay, file: Path, name: str, place: Path | None = None):  # type: ignore[no-untyped-def]  # a chat to enter
     """A new device of ``name`` from a backup, connected."""
     store = Keystore.in_memory() if place is None else opened(place, f"{name}-new")
     backups.restore(file, KEY, store)
@@ -313,9 +314,38 @@ async def test_an_account_whose_key_was_replaced_since_is_not_taken_back(
     file = saved(relay, tmp_path, "bob")
     async with enter(relay, "bob", replace_key=True):
         pass
-    with pytest.raises(KeyRefused, match="another key for your own account"):
+    with pytest.raises(KeyRefused, match=r"log holds another key for your account.*nothing was"):
         async with restored(relay, file, "bob"):
             pass
+
+
+@pytest.mark.parametrize("moved_to", ["another key", "a newer list"])
+@pytest.mark.asyncio
+async def test_a_relay_that_shows_the_account_as_it_was_gets_nothing_to_publish(
+    start_relay: StartRelay, tmp_path: Path, moved_to: str
+) -> None:
+    """What it shows is really signed, and in the log; only the log says that more came after."""
+    relay = await start_relay(mode="e2ee")
+    async with enter(relay, "bob", tmp_path) as bob:
+        former = await bob.devices(bob.account)
+    file = saved(relay, tmp_path, "bob")
+    if moved_to == "another key":
+        async with enter(relay, "bob", replace_key=True):
+            pass
+    else:
+        # Not in the backup's memory: the device that made it has linked another one since.
+        async with enter(relay, "bob", tmp_path) as bob, enter(relay, "bob") as laptop:
+            joining = await laptop.linking.begin("laptop")
+            candidate = await bob.linking.consider(joining.code.text())
+            await asyncio.gather(laptop.linking.finish(joining), bob.linking.approve(candidate))
+    async with hostile_relay(relay) as hostile:
+        hostile.down(wire.Devices, edit(key=former.key, list=former.list))
+        wanted = {"another key": "holds another key", "a newer list": "an older list"}[moved_to]
+        with pytest.raises(KeyRefused, match=f"{wanted}.*nothing was published"):
+            async with restored(hostile, file, "bob"):
+                pass
+        published = [frame for _, frame in hostile.said if isinstance(frame, wire.Publish)]
+        assert published == []
 
 
 @pytest.mark.asyncio

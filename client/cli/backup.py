@@ -94,7 +94,7 @@ async def _restore(
     from client.opening import connect
     from client.profile import Profile
     from crypto_modes.backup import recovery_key
-    from crypto_modes.errors import BadArgument, LouverError
+    from crypto_modes.errors import BadArgument, KeyRefused, LogRefused, LouverError
 
     if profile.exists(terms.place):
         raise BadArgument(f"{terms.place} has a profile already; restore with --profile NEW")
@@ -118,6 +118,11 @@ async def _restore(
                 made.url, name=made.name, keystore=keystore, credentials=login, ca=made.ca or None
             ) as chat:
                 device, unlinked = chat.welcome.device, chat.unlinked
+        except (KeyRefused, LogRefused) as error:
+            raise type(error)(
+                f"{error}. The history is unpacked in {terms.place}; to read it: louver export"
+                f" --all FILE --offline --home {terms.place}"
+            ) from None
         except LouverError as error:
             raise type(error)(
                 f"{error}. The backup is unpacked in {terms.place}; go on there with:"
