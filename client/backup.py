@@ -50,6 +50,7 @@ KEPT = (
     "e2ee_peers",
     "key_log",
     "key_log_admitted",
+    "key_log_claims",
     "key_log_heard",
     "key_log_own",
     "policies",

@@ -59,7 +59,7 @@ class Chat:
             self._memory, self._session, self._trust, self._outgoing, self._emit
         )
         self._keys = OwnKeys(self._session, self._trust)
-        self.key_watch = KeyWatch(self._memory, self._trust, self._emit)
+        self.key_watch = KeyWatch(self._memory, self._trust, self._contents, self._emit)
         self.linking = Linking(
             self._memory, self._session, self._trust, self._keys, self._now_linked
         )

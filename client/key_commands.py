@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 from client import qr, wording
 from client.client import Chat
 from client.commands import Terms, opened
-from client.key_log import LogState
-from client.key_watch import Verified
-from crypto_modes.errors import KeyChanged, LouverError
+from client.key_log import KeyLog, LogState
+from client.key_watch import Claim, Verified
+from crypto_modes.errors import BadArgument, KeyChanged, LouverError
+from crypto_modes.transparency.note import NOTE_LIMIT
+
+# How a checkpoint begins, after what this command says before it.
+_CHECKPOINT = b"\nlouver/key-log/"
 
 
 async def show(terms: Terms, peer: str, *, as_qr: bool) -> None:
@@ -53,11 +58,15 @@ async def verify(terms: Terms, peer: str) -> None:
         terms.say(wording.as_json(_fields(found)) if terms.json else _words(found, chat))
 
 
-async def log(terms: Terms) -> None:
-    """Show the log that is pinned, and its newest signed checkpoint."""
+async def log(terms: Terms, against: Path | None = None) -> None:
+    """Show the log that is pinned, and its newest signed checkpoint; or hold what this command told
+    somebody else (a file) to it. Raises ``LogRefused`` where the two logs contradict each other."""
     async with opened(terms) as chat:
         await chat.key_watch.log.update()
         state = chat.key_watch.log.state()
+        if against is not None:
+            await _compare(terms, chat.key_watch.log, against)
+            return
         if terms.json:
             terms.say(wording.as_json(_log_fields(state)))
             return
@@ -78,6 +87,19 @@ async def accept_log(terms: Terms, vkey: str) -> None:
             terms.say("This log is pinned now; nothing is known any more of the one before.")
 
 
+async def _compare(terms: Terms, log: KeyLog, against: Path) -> None:
+    try:
+        with against.open("rb") as file:
+            told = b"\n" + file.read(NOTE_LIMIT).strip() + b"\n"
+    except OSError as error:
+        raise BadArgument(f"cannot read {against}: {error.strerror}") from None
+    head = await log.compare(told[told.find(_CHECKPOINT) + 1 :])
+    if terms.json:
+        terms.say(wording.as_json({"same_log": True, "size": head.size, "root": head.root}))
+    else:
+        terms.say(f"This is the same log as here, when it had {head.size} entries.")
+
+
 def _words(found: Verified, chat: Chat) -> str:
     head, name = found.log.head, wording.plain(found.name)
     lines = [
@@ -88,6 +110,7 @@ def _words(found: Verified, chat: Chat) -> str:
         f"  checkpoint    verified, signed by {found.log.vkey}",
         f"  consistent    since {_clock(found.log.since)}: nothing was changed or taken out",
     ]
+    lines += [f"  claim         {_claim_words(each)}" for each in found.claims]
     if found.own:
         lines.append(f"  own entries   {len(found.own)}, all of your own doing")
     if found.account == chat.account:
@@ -95,6 +118,11 @@ def _words(found: Verified, chat: Chat) -> str:
     lines.append(f"Whoever watches this log sees the same keys, {name} too. That they really are")
     lines.append(f"{name}'s, only comparing the safety number shows:")
     return "\n".join([*lines, wording.safety(found.safety_number)])
+
+
+def _claim_words(claim: Claim) -> str:
+    who = wording.plain(claim.name) or claim.account.hex()[:8]
+    return f"a message of {who} speaks of another log; that proves nothing, see keys log --against"
 
 
 def _fields(found: Verified) -> dict[str, object]:
@@ -108,6 +136,10 @@ def _fields(found: Verified) -> dict[str, object]:
         "index": found.index,
         "own_entries": [each.number for each in found.own],
         "safety_number": found.safety_number,
+        "claims": [
+            {"account": each.account.hex(), "size": each.head.size, "root": each.head.root.hex()}
+            for each in found.claims
+        ],
         **_log_fields(found.log),
     }
 

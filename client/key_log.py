@@ -11,10 +11,15 @@ key_log          head     newest verified head: size u64 || root 32
 key_log          key      the log's public key, 32 bytes, pinned at first sight
 key_log          note     the signed checkpoint of that head
 key_log          since    u64 ms: since then every checkpoint continued the one before
-key_log          split    account 16 || head: that peer saw another log than this one
+key_log          proof    a checkpoint signed by that key that is not of this log
 key_log_admitted account  digest 32 || index u64: the entry that was proved
 key_log_heard    account  head that it said in a message; not held to the log yet
+key_log_claims   account  head that it said and that is not of this log
 ===============  =======  =======================================================================
+
+Two checkpoints that the log's key has signed and that contradict each other prove that the relay
+shows two logs, and nothing more is believed of it. A head in a message is signed by nobody: it is
+a claim of whoever wrote it, to be shown with his name, and stops nothing.
 """
 
 from __future__ import annotations
@@ -30,17 +35,23 @@ from crypto_modes import wire
 from crypto_modes.contract import KEY_LOG, LOG_HEAD
 from crypto_modes.e2ee import devices
 from crypto_modes.errors import BadArgument, FrameRefused, LogRefused
-from crypto_modes.primitives import ed25519_check
+from crypto_modes.primitives import ed25519_check, equal
 from crypto_modes.transparency import key_log, note, tree
-from crypto_modes.transparency.key_log import HEARD, LOG_SPLIT, Head
+from crypto_modes.transparency.key_log import CLAIMED, HEARD, Head
 from crypto_modes.transparency.note import Verifier
 
-_KEY, _NOTE, _SINCE = b"key", b"note", b"since"
+_KEY, _NOTE, _SINCE, _PROOF = b"key", b"note", b"since", b"proof"
 _ADMITTED = "key_log_admitted"
 # What else is known of a log; ``key_watch`` keeps it, and it goes with the log.
 OWN = "key_log_own"
 
 _U64 = 8
+
+_TWO_LOGS = (
+    "the relay has signed two key logs that contradict each other: it shows different ones to"
+    " different people, or was put back to an older state; no new key is believed. Ask the"
+    " operator; where he has set the log up again, take its key with louver keys accept-log"
+)
 
 
 class LogState(msgspec.Struct, frozen=True):
@@ -81,10 +92,11 @@ class KeyLog:
         since = int.from_bytes(self._store.get(KEY_LOG, _SINCE) or b"", "big")
         return LogState(self._verifier(key).encode(), self.head(), signed, since)
 
-    def split(self) -> tuple[bytes, Head] | None:
-        """Who saw another log, and which, if anybody ever did."""
-        raw = self._store.get(KEY_LOG, LOG_SPLIT)
-        return None if raw is None else (raw[:16], Head.decode(raw[16:]))
+    def proof(self) -> bytes:
+        """A checkpoint (a signed note) by the log's own key that is not of this log; empty where
+        none was ever seen.
+        """
+        return self._store.get(KEY_LOG, _PROOF) or b""
 
     # --- asking ---
 
@@ -135,6 +147,27 @@ class KeyLog:
             log = await self._ask(wire.GetLog(ref=0, size=head.size, since=said.size))
             tree.check_consistency(said.size, head.size, log.consistency, said.root, head.root)
 
+    async def compare(self, raw: bytes) -> Head:
+        """Hold a checkpoint that somebody else was shown, a signed note, to this log; its head.
+
+        Raises ``LogRefused`` where this log's key has not signed it, which says nothing of the
+        relay; and where it has, but not of this log: that is the proof of two, and is kept.
+        """
+        checkpoint = note.open_checkpoint(raw, Verifier.decode(self.state().vkey))
+        said = Head(checkpoint.size, checkpoint.root)
+        if said.size > self.head().size:
+            await self.update()
+        if said.size > self.head().size:
+            raise LogRefused("the relay shows you fewer entries than it has signed for others")
+        try:
+            await self.check_earlier(said)
+        except (LogRefused, FrameRefused) as error:
+            if error.temporary:
+                raise
+            self._store.put(KEY_LOG, _PROOF, raw)
+            raise LogRefused(_TWO_LOGS) from None
+        return said
+
     async def entries(self, start: int, limit: int) -> wire.Entries:
         """A page of entries, at least one and at most ``limit``; not held to a root yet."""
         page = await self._session.ask(
@@ -156,7 +189,7 @@ class KeyLog:
         if verifier != self._verifier(verifier.key):
             raise BadArgument(f"this is the key of another log than {self._verifier(b'').name}")
         with self._store.transaction():
-            for table in (KEY_LOG, _ADMITTED, HEARD, OWN):
+            for table in (KEY_LOG, _ADMITTED, HEARD, CLAIMED, OWN):
                 for row, _ in list(self._store.scan(table)):
                     self._store.delete(table, row)
             self._store.put(KEY_LOG, _KEY, verifier.key)
@@ -165,6 +198,8 @@ class KeyLog:
 
     async def _newest(self, leaf: bytes = b"") -> wire.Log:
         """Take the newest checkpoint, and the proofs with it. Raises ``FrameRefused`` too."""
+        if self.proof():
+            raise LogRefused(_TWO_LOGS)
         known = self.head()
         try:
             log = await self._ask(wire.GetLog(ref=0, since=known.size, leaf=leaf))
@@ -201,6 +236,9 @@ class KeyLog:
         """Believe a checkpoint that continues the known one, and remember it."""
         verifier, checkpoint = self._open(log)
         known = self.head()
+        if checkpoint.size == known.size != 0 and not equal(checkpoint.root, known.root):
+            self._store.put(KEY_LOG, _PROOF, log.checkpoint)
+            raise LogRefused(_TWO_LOGS)
         head = key_log.advance(known, checkpoint, log.consistency)
         if log.size != head.size:
             raise LogRefused("the relay proves something else than was asked for")

@@ -20,11 +20,12 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
+from client.contents import Contents
 from client.key_log import OWN, KeyLog, LogState
 from client.memory import Memory
 from client.messages import Event, LogRefusal, OwnKeyRefusal, SplitView
 from client.trust import Trust, now_ms
-from crypto_modes import wire
+from crypto_modes import policy, wire
 from crypto_modes.contract import KEY_LOG
 from crypto_modes.e2ee import devices
 from crypto_modes.errors import (
@@ -37,7 +38,7 @@ from crypto_modes.errors import (
 )
 from crypto_modes.primitives import equal
 from crypto_modes.transparency import key_log
-from crypto_modes.transparency.key_log import HEARD, LOG_SPLIT, Head
+from crypto_modes.transparency.key_log import CLAIMED, HEARD, Head
 from crypto_modes.transparency.tree import Frontier
 
 PAGE = 512
@@ -61,10 +62,21 @@ class Own(NamedTuple):
     version: int
 
 
+class Claim(NamedTuple):
+    """What an account said of the log inside a message, and what is not so here: it was shown
+    another log, or it lies. ``name`` is empty where it is not known.
+    """
+
+    account: bytes
+    name: str
+    head: Head
+
+
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """What was proved of somebody's keys, just now: the entry of exactly this key and list is
     number ``index`` (from 0) in the tree of ``log.head``, which continues every one seen before.
-    ``own`` are the entries of one's own account, each of its own doing.
+    ``own`` are the entries of one's own account, each of its own doing. ``claims`` say something
+    else of the log and prove nothing.
     """
 
     account: bytes
@@ -76,6 +88,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     log: LogState
     safety_number: str
     own: tuple[Own, ...]
+    claims: tuple[Claim, ...] = ()
 
 
 @runtime_checkable
@@ -92,6 +105,7 @@ class KeyWatch:
         self,
         memory: Memory,
         trust: Trust,
+        contents: Contents,
         emit: Callable[[Event], None],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -101,12 +115,13 @@ class KeyWatch:
         self._memory = memory
         self._store = memory.store
         self._trust = trust
+        self._contents = contents
         self._emit = emit
         self._sleep = sleep
         self._now = now
         self._uniform = uniform
         self._watching = asyncio.Lock()
-        self._told: set[bytes] = set()
+        self._told: set[tuple[bytes, Head]] = set()
 
     @property
     def log(self) -> KeyLog:
@@ -146,9 +161,7 @@ class KeyWatch:
         if found.list is None:
             raise UnknownDevice("this user has published no keys yet; ask them to connect once")
         own = await self.watch()
-        await self.hear()
-        if self.log.split() is not None:
-            raise LogRefused("the relay shows different key logs to different people: split view")
+        claims = await self.hear()
         entry = key_log.entry(found.account, found.key, found.list)
         index = await self.log.prove(found.account, entry)
         mine = found.account == self._trust.account_id
@@ -162,6 +175,7 @@ class KeyWatch:
             log=self.log.state(),
             safety_number="" if mine else self._trust.safety_number(found.account),
             own=tuple(own),
+            claims=tuple(claims),
         )
 
     def safety_text(self, peer: bytes) -> str:
@@ -300,27 +314,50 @@ class KeyWatch:
 
     # --- what peers say ---
 
-    async def hear(self) -> None:
-        """Hold heads that peers said inside their messages to the log; a split view is an event."""
+    async def hear(self) -> list[Claim]:
+        """Hold heads that peers said inside their messages to the log; what is not so in it. Each
+        such claim is an event, too, and stops nothing: whoever writes a message can invent one.
+
+        Raises ``LogRefused`` for what is the relay's own doing.
+        """
         # All of them: which come first is the relay's to choose, as it gives accounts their ids.
         for account, row in list(self._store.scan(HEARD)):
-            said = Head.decode(row)
-            try:
-                if said.size > self.log.head().size:
-                    await self.log.update()
-                if said.size > self.log.head().size:
-                    raise LogRefused("the relay says that its log is shorter than that")
-                await self.log.check_earlier(said)
-            except (LogRefused, FrameRefused) as error:
-                if error.temporary:
-                    raise
-                self._store.put(KEY_LOG, LOG_SPLIT, account + row)
+            if not await self._was_once(Head.decode(row)):
+                self._store.put(CLAIMED, account, row)
             if self._store.get(HEARD, account) == row:  # else a newer one came meanwhile
                 self._store.delete(HEARD, account)
-        self._tell_split()
+        claims = [
+            Claim(account, self._memory.name_of(account), Head.decode(row))
+            for account, row in self._store.scan(CLAIMED)
+        ]
+        for claim in claims:
+            self._tell(claim)
+        return claims
 
-    def _tell_split(self) -> None:
-        split = self.log.split()
-        if split is not None and split[1].root not in self._told:
-            self._told.add(split[1].root)
-            self._emit(SplitView(*split))
+    async def _was_once(self, said: Head) -> bool:
+        """Whether the log had this head, as far as the relay can prove it."""
+        if said.size > self.log.head().size:
+            await self.log.update()
+        if said.size > self.log.head().size:
+            return False
+        try:
+            await self.log.check_earlier(said)
+        except (LogRefused, FrameRefused) as error:
+            if error.temporary:
+                raise
+            return False
+        return True
+
+    def _tell(self, claim: Claim) -> None:
+        """Once in a run, or once for ever where a stranger said it: it would be his to fill the
+        screen with what he invents.
+        """
+        account, _, head = claim
+        own = self._trust.account_id
+        if account != own and not self._contents.acquainted(policy.conversation_id(own, account)):
+            self._store.delete(CLAIMED, account)
+        elif (account, head) in self._told:
+            return
+        else:
+            self._told.add((account, head))
+        self._emit(SplitView(account, head))

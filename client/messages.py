@@ -142,7 +142,7 @@ class LogRefusal(msgspec.Struct, frozen=True):
 class SplitView(msgspec.Struct, frozen=True):
     """``peer`` said, inside a message, that the key log had the head ``head`` (size, root 32), and
     the log that this device sees never had it: the relay shows different logs to different people,
-    or that peer says something false.
+    or that peer says something false. Only a claim, which stops nothing.
     """
 
     peer: bytes

@@ -239,8 +239,9 @@ class Talk:
     def _split_words(self, peer: bytes) -> str:
         who = self.name if peer == self.peer else peer.hex()[:8]
         return (
-            f"THE RELAY SHOWS YOU AND {who} DIFFERENT LOGS OF KEYS: compare safety numbers with"
-            " everybody who matters, and tell them."
+            f"A MESSAGE OF {who} CLAIMS ANOTHER LOG OF KEYS THAN YOU SEE: they invent that, or the"
+            " relay shows you different ones. Ask for their louver keys log, and hold it to yours"
+            " (--against); compare safety numbers with everybody who matters."
         )
 
     def _proposal_words(self, proposal: Proposal) -> str:

@@ -50,7 +50,7 @@ _WARNINGS = {
     "no_copy": "was not encrypted to this device: it was not linked then",
     "reordered": "arrived late",
     "session_reset": "encryption was set up anew; did they reinstall? If not, compare /safety",
-    "split_view": "THE RELAY SHOWS THE TWO OF YOU DIFFERENT LOGS OF KEYS",
+    "split_view": "CLAIMS TO SEE ANOTHER LOG OF KEYS THAN YOU; ask for their louver keys log",
     "wrong_mode": "not in the mode that was agreed on",
 }
 

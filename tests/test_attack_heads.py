@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from client.key_watch import KeyWatch
+from client.key_watch import Claim, KeyWatch
 from crypto_modes.content import Reaction, encode
 from crypto_modes.transparency import key_log
-from crypto_modes.transparency.key_log import HEARD, HEARD_LIMIT, Head
+from crypto_modes.transparency.key_log import CLAIMED, HEARD, HEARD_LIMIT, Head
 from tests.conftest import StartRelay
 from tests.memory_state import MemoryState
 from tests.test_client import enter, take, texts
@@ -55,6 +55,15 @@ def test_strangers_of_any_number_do_not_crowd_out_whom_one_has_written_to() -> N
     assert kept(state)[sybil(0)] == again
 
 
+@pytest.mark.attack(19)
+def test_whoever_says_a_true_head_is_not_blamed_for_who_said_a_false_one_before() -> None:
+    state = MemoryState()
+    assert key_log.heard(state, sybil(0), FORKED, stranger=True) == ()
+    assert key_log.heard(state, BOB, FORKED._replace(root=b"t" * 32)) == ()
+    assert list(state.scan(CLAIMED)) == []
+    assert kept(state).keys() == {sybil(0), BOB}
+
+
 @pytest.mark.asyncio
 @pytest.mark.attack(19)
 async def test_a_round_of_hearing_ends_with_everybody_heard(start_relay: StartRelay) -> None:
@@ -70,8 +79,7 @@ async def test_a_round_of_hearing_ends_with_everybody_heard(start_relay: StartRe
             for number in range(HEARD_LIMIT - 1):
                 key_log.heard(store, sybil(number), first, stranger=True)
             key_log.heard(store, b"z" * 16, forked)
-        await alice.key_watch.hear()
-        assert alice.key_watch.log.split() == (b"z" * 16, forked)
+        assert await alice.key_watch.hear() == [Claim(b"z" * 16, "", forked)]
         assert list(store.scan(HEARD)) == []
 
 

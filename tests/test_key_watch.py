@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from client import Event, LogRefusal, SplitView, wording
-from client.key_watch import DAY, KeyWatch
+from client.key_watch import DAY, Claim, KeyWatch
 from client.opening import installed_modes
 from client.terminal import Talk
-from crypto_modes import wire
+from crypto_modes import policy, wire
 from crypto_modes.errors import ConnectionLost, LogRefused, LouverError
 from crypto_modes.transparency import key_log
 from tests.conftest import StartRelay
@@ -38,6 +38,7 @@ class Watched(KeyWatch):
         super().__init__(
             memory=_Nothing(),  # type: ignore[arg-type]  # it is not used
             trust=_Nothing(),  # type: ignore[arg-type]  # as above
+            contents=_Nothing(),  # type: ignore[arg-type]  # as above
             emit=lambda event: None,
             sleep=self._slept,
             now=clock,
@@ -55,8 +56,9 @@ class Watched(KeyWatch):
         if self.fails:
             raise self.fails.pop()
 
-    async def hear(self) -> None:
+    async def hear(self) -> list[Claim]:
         self.heard += 1
+        return []
 
 
 class _Nothing:
@@ -159,10 +161,10 @@ async def test_events_of_the_log_are_said_in_words(start_relay: StartRelay) -> N
         await alice.devices("bob")
         talk = Talk(alice, "bob", bob.account, Lines())
         split = SplitView(bob.account, key_log.Head(3, b"r" * 32))
-        assert "SHOWS YOU AND bob DIFFERENT LOGS" in talk._words(split)
+        assert "A MESSAGE OF bob CLAIMS ANOTHER LOG OF KEYS" in talk._words(split)
         refusal = LogRefusal("it \x1b[2Jshrank")
         assert talk._words(refusal) == "! THE RELAY'S KEY LOG: it \ufffd[2Jshrank"
-    assert "DIFFERENT LOGS OF KEYS" in wording.warning("split_view")
+    assert "CLAIMS TO SEE ANOTHER LOG OF KEYS" in wording.warning("split_view")
 
 
 async def test_a_split_view_is_told_once_a_run_and_again_after_a_restart(
@@ -175,6 +177,8 @@ async def test_a_split_view_is_told_once_a_run_and_again_after_a_restart(
     async def told(place: Path) -> list[Event]:
         async with enter(relay, "alice", place) as alice, events_of(alice) as seen:
             await alice.key_watch.watch()
+            known = policy.conversation_id(alice.account, b"c" * 16)
+            alice._memory.store.put("client_acquainted", known, b"")
             key_log.heard(alice._memory.store, b"c" * 16, said)
             for _ in range(3):
                 await alice.key_watch.hear()

@@ -54,6 +54,26 @@ async def test_verify_says_what_was_proved(start_relay: StartRelay, tmp_path: Pa
     assert "safety number" not in out
 
 
+async def test_what_another_was_told_of_the_log_is_held_to_it(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    relay = await start_relay(mode="e2ee", tls=True)
+    alice, bob = await people(relay, tmp_path)
+    told = tmp_path / "told"
+    told.write_text((await louver("keys", "log", "--home", bob))[1])
+    against = ("keys", "log", "--against", told, "--home", alice)
+    code, out, err = await louver(*against)
+    assert (code, err) == (0, "")
+    assert "the same log as here, when it had 2 entries" in out
+    key = SigningKey((relay.data / "keylog.key").read_bytes())
+    name = key_log.log_of(relay.app.store.deployment, b"").name
+    told.write_bytes(note.sign(note.Checkpoint(name, 2, b"f" * 32), key).encode())
+    code, out, err = await louver(*against)
+    assert (code, out) == (5, "")
+    assert "two key logs that contradict each other" in err
+    assert (await louver("keys", "verify", "bob", "--home", alice))[0] == 5
+
+
 async def test_verify_fails_with_5_where_it_does_not_hold(
     start_relay: StartRelay, tmp_path: Path
 ) -> None:

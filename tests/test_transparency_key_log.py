@@ -13,7 +13,7 @@ from crypto_modes.contract import KEY_LOG, LOG_HEAD, NO_DIGEST
 from crypto_modes.errors import LogRefused
 from crypto_modes.keys import SigningKey
 from crypto_modes.transparency import key_log, note, tree
-from crypto_modes.transparency.key_log import HEARD, NO_HEAD, Head
+from crypto_modes.transparency.key_log import CLAIMED, HEARD, NO_HEAD, Head
 from crypto_modes.transparency.note import Checkpoint
 from tests.memory_state import MemoryState
 from tests.test_transparency_tree import NODES, ROOTS
@@ -96,6 +96,7 @@ def test_what_a_peer_says_is_compared_at_once_where_it_can_be() -> None:
     assert key_log.heard(state, BOB, NO_HEAD) == ()
     assert key_log.heard(state, BOB, Head(7, ROOTS[6])) == ("split_view",)
     assert list(state.scan(HEARD)) == []
+    assert list(state.scan(CLAIMED)) == [(BOB, Head(7, ROOTS[6]).encode())]
     assert key_log.head(MemoryState()) == NO_HEAD == Head(0, NO_DIGEST)
 
 

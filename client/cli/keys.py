@@ -6,6 +6,7 @@ What may live here: their options. What they do is in ``client.key_commands``.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,12 +45,17 @@ def verify(
 
 @app.command()
 def log(
+    against: Annotated[
+        Path | None, typer.Option(help="Hold what this command told somebody else to it.")
+    ] = None,
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
     """Show the key of the relay's log as it is pinned here, and its newest checkpoint."""
-    options.run(lambda terms: _commands().log(terms), options.place(home, profile), as_json)
+    options.run(
+        lambda terms: _commands().log(terms, against), options.place(home, profile), as_json
+    )
 
 
 @app.command()

@@ -30,8 +30,9 @@ from crypto_modes.transparency.tree import check_consistency, leaf_hash
 # message, not held to the log yet. One for each: whoever's log grew has proofs that it continues
 # what he said before, and whoever says many leaves room for the others.
 HEARD = "key_log_heard"
-# Another row beside it: account || Head, who said one that cannot be of the log known here.
-LOG_SPLIT = b"split"
+# account -> the Head that it said and that is not of the log known here. A claim and no proof: no
+# log has signed what a message says, and whoever writes one can say anything.
+CLAIMED = "key_log_claims"
 # With so many waiting, strangers have to say it again: a relay has as many of them as it likes.
 HEARD_LIMIT = 64
 
@@ -115,23 +116,24 @@ def heard(state: State, account: bytes, said: Head, *, stranger: bool = False) -
     """Take in the head that ``account`` said inside a message; the warnings to show with it.
     ``stranger``: one to whom this user has never written.
 
-    ``split_view`` where it cannot be of the log that this client knows. What only the relay can
-    prove, being of another size, is kept for that in ``HEARD``.
+    ``split_view`` where it is not of the log that this client knows, or not of the one that this
+    account said before; it is in ``CLAIMED`` then. What only the relay can prove, being of another
+    size, is kept for that in ``HEARD``. That two accounts contradict each other says nothing of
+    either: each is held to the log.
     """
     if said.size == 0:
         return ()
     row, own = said.encode(), head(state)
-    others = dict(state.scan(HEARD))
     if said.size == own.size:
         contradicted = not equal(said.root, own.root)
+        if not contradicted:
+            return ()
     else:
-        contradicted = any(
-            other[:_SIZE] == row[:_SIZE] and other != row for other in others.values()
-        )
-    if contradicted:
-        state.put(KEY_LOG, LOG_SPLIT, account + row)
-        return ("split_view",)
+        before = state.get(HEARD, account) or b""
+        contradicted = before[:_SIZE] == row[:_SIZE] and before != row
+    table = CLAIMED if contradicted else HEARD
+    others = dict(state.scan(table))
     room = not stranger or account in others or len(others) < HEARD_LIMIT
-    if said.size != own.size and room and row > others.get(account, b""):
-        state.put(HEARD, account, row)
-    return ()
+    if room and row > others.get(account, b""):
+        state.put(table, account, row)
+    return ("split_view",) if contradicted else ()
