@@ -75,8 +75,10 @@ class Compose:
         return await self._send(peer, encode(Timer(seconds)))
 
     async def timer_of(self, peer: bytes | str) -> int:
-        """After how many seconds new messages disappear; 0: they stay."""
-        return self._contents.timer(await self._conversation(peer))
+        """After how many seconds new texts disappear; 0: they stay."""
+        conversation = await self._conversation(peer)
+        mode = self._trust.pins.floor(conversation, "text") or ""
+        return self._contents.timer(conversation, mode)
 
     async def versions(self, peer: bytes | str, target: bytes) -> list[Message]:
         """A message as it was sent, and each of its edits, oldest first, with their evidence."""

@@ -8,7 +8,7 @@ table                 key                                           value
 ====================  ============================================  =========================
 client_alterations    conversation || id of what they alter         their ids, 16 bytes each
 client_expiry         due ms u64 || conversation || id              nothing
-client_timers         conversation                                  seconds u64 || seq u64
+client_timers         conversation || mode it was set in            seconds u64 || seq u64
 client_acquainted     conversation                                  nothing: this user wrote there
 ====================  ============================================  =========================
 
@@ -86,9 +86,11 @@ class Contents:
             self._set_timer(message, what)
         return self._keep(message)
 
-    def timed(self, conversation: bytes, content: bytes) -> bytes:
-        """``content`` to send, with the timer of the conversation where it has none itself."""
-        seconds = self.timer(conversation)
+    def timed(self, conversation: bytes, content: bytes, mode: str) -> bytes:
+        """``content`` to send in ``mode``, with the timer of the conversation where it has none
+        itself.
+        """
+        seconds = self.timer(conversation, mode)
         if seconds:
             said = parse(content)
             if isinstance(said.what, Standing) and not said.seconds:
@@ -97,10 +99,18 @@ class Contents:
 
     # --- looking ---
 
-    def timer(self, conversation: bytes) -> int:
-        """After how many seconds new messages disappear there; 0: they stay."""
-        raw = self._memory.store.get(_TIMERS, conversation)
-        return 0 if raw is None else int(_TIMER.unpack(raw)[0])
+    def timer(self, conversation: bytes, mode: str) -> int:
+        """After how many seconds new messages in ``mode`` disappear there; 0: they stay.
+
+        The newest timer holds, of those that came in no weaker mode: in a weaker one somebody who
+        cannot write in ``mode`` could have set it, and make what is said there vanish, or stay.
+        """
+        newest = seconds = 0
+        for place, raw in self._memory.store.scan(_TIMERS, conversation):
+            set_to, seq = _TIMER.unpack(raw)
+            if seq > newest and not self._weaker(place[ID_SIZE:].decode(), mode):
+                newest, seconds = seq, set_to
+        return seconds
 
     def acquainted(self, conversation: bytes) -> bool:
         """Whether this user has written there: strangers get no receipts."""
@@ -239,16 +249,17 @@ class Contents:
             store.delete(_EXPIRY, self._due(message))
 
     def _set_timer(self, message: Message, what: Timer) -> None:
-        """The newest by the relay's numbers holds, whoever set it; but none that the mode found
-        late in the place of another, as for alterations. Only in the kind of texts: it dresses
-        them, and files may go in a mode in which the operator could write it.
+        """The newest of a mode by the relay's numbers holds, whoever set it; but none that the mode
+        found late in the place of another, as for alterations. Only in the kind of texts, so that
+        one who looks for it knows where.
         """
-        raw = self._memory.store.get(_TIMERS, message.conversation)
+        place = message.conversation + message.mode.encode()
+        raw = self._memory.store.get(_TIMERS, place)
         newest = 0 if raw is None else int(_TIMER.unpack(raw)[1])
         unfit = {"below_floor", "wrong_mode"} | ({"reordered"} if newest else set())
         if message.kind == "text" and message.seq > newest and not unfit & {*message.warnings}:
             row = _TIMER.pack(what.seconds, message.seq)
-            self._memory.store.put(_TIMERS, message.conversation, row)
+            self._memory.store.put(_TIMERS, place, row)
 
     def _due(self, message: Message) -> bytes:
         return _DUE.pack(message.expires) + message.conversation + message.id

@@ -102,11 +102,13 @@ class Outgoing:
         self._session.check()
         if self.unanswered >= WINDOW:
             raise LimitExceeded(f"{WINDOW} messages wait for their answers; await some first")
-        content = self._contents.timed(policy.conversation_id(self._account, peer), content)
+        conversation = policy.conversation_id(self._account, peer)
+        mode = self._trust.pins.floor(conversation, kind) or ""
+        content = self._contents.timed(conversation, content, mode)
         if len(content) > wire.CONTENT_LIMIT:
             raise LimitExceeded(f"a message may have at most {wire.CONTENT_LIMIT} bytes")
         draft = self._draft(peer, id or os.urandom(ID_SIZE), kind, content, reply_to)
-        pending = Pending(draft, mode=self._trust.pins.floor(draft.conversation, kind) or "")
+        pending = Pending(draft, mode=mode)
         self.unanswered += 1
         self._lane(pending.draft.conversation).add(pending)
         self._session.nudge()

@@ -18,7 +18,7 @@ from client import Chat, OwnKeyRefusal
 from client.attachments import reference_of
 from client.contents import MOST_EDITS
 from crypto_modes import backup, wire
-from crypto_modes.content import Deletion, Edit, Reaction, Timer
+from crypto_modes.content import Deletion, Edit, Reaction, Timer, encode, parse
 from crypto_modes.e2ee import devices as lists
 from crypto_modes.e2ee.identity import Identity
 from crypto_modes.errors import BelowFloor, KeyRefused
@@ -29,7 +29,7 @@ from tests.log_liar import Liar, row_of, rows_of
 from tests.test_client import enter, take, texts
 from tests.test_client_backup import KEY, saved
 from tests.test_client_trust import events_of
-from tests.test_contents import BOB, PLACE, Room
+from tests.test_contents import BOB, FILE, PLACE, Room
 from tests.test_exporting import exported
 
 # --- a removal that is undone for those who were not told ---
@@ -203,10 +203,28 @@ def test_a_timer_that_the_relay_gave_late_does_not_take_the_place_of_the_newer()
     room = Room()
     room.alter(Timer(60))
     room.alter(Timer(0), warnings=("reordered",))
-    assert room.contents.timer(PLACE) == 60
+    assert room.contents.timer(PLACE, "e2ee") == 60
     fresh = Room()
     fresh.alter(Timer(60), warnings=("reordered",))  # late, but there is no other
-    assert fresh.contents.timer(PLACE) == 60
+    assert fresh.contents.timer(PLACE, "e2ee") == 60
+
+
+@pytest.mark.attack(15)
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_a_timer_binds_nothing_in_a_stronger_mode_than_its_own(seconds: int) -> None:
+    """Where texts go in a mode that the operator writes, files in ``e2ee`` must neither vanish nor
+    stay because it says so."""
+    room = Room()
+    room.alter(Timer(60))
+    room.alter(Timer(seconds), mode="at_rest")
+    room.alter(Timer(seconds + 1), mode="tls")
+    assert room.contents.timer(PLACE, "e2ee") == 60
+    assert room.contents.timer(PLACE, "at_rest") == seconds
+    assert room.contents.timer(PLACE, "tls") == seconds + 1
+    assert parse(room.contents.timed(PLACE, encode(FILE), "e2ee")).seconds == 60
+    # What came in a stronger mode binds all weaker ones until something newer does.
+    room.alter(Timer(90))
+    assert {room.contents.timer(PLACE, mode) for mode in ("tls", "at_rest", "e2ee")} == {90}
 
 
 @pytest.mark.attack(15)
@@ -216,4 +234,4 @@ def test_a_timer_in_the_kind_of_a_file_does_not_dress_texts() -> None:
     room = Room()
     room.alter(Timer(60))
     room.alter(Timer(1), kind="file", mode="tls")
-    assert room.contents.timer(PLACE) == 60
+    assert room.contents.timer(PLACE, "e2ee") == 60

@@ -12,7 +12,7 @@ from crypto_modes.content import Deletion, Edit, Reaction, Timer
 from crypto_modes.errors import BadArgument
 from server.receipts import DELAY_SECONDS
 from tests.conftest import StartRelay
-from tests.hostile_relay import HostileRelay, Line, hostile_relay
+from tests.hostile_relay import HostileRelay, Line, edit, hostile_relay
 from tests.test_attack_replay import rest
 from tests.test_client import enter, every_mode, link, take, texts
 
@@ -92,6 +92,29 @@ async def test_messages_disappear_from_both_ends(start_relay: StartRelay, mode: 
         kept = await alice.send("bob", "stays")
         for history in await histories((alice, "bob"), (bob, "alice")):
             assert [each.id for each in history if each.text] == [kept.id]
+
+
+@pytest.mark.attack(15)
+@pytest.mark.asyncio
+async def test_a_timer_of_the_operators_does_not_make_files_in_e2ee_vanish(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay(mode="e2ee", modes={"text": "tls"})
+    async with (
+        hostile_relay(relay) as hostile,
+        enter(hostile, "alice") as alice,  # type: ignore[arg-type]  # as a relay
+        enter(hostile, "bob") as bob,  # type: ignore[arg-type]  # as above
+    ):
+        forged = content.encode(Timer(1))
+        hostile.down(wire.Deliver, edit(body=lambda body: forged if body == b"hello" else body))
+        await bob.send("alice", "hello")
+        assert (await take(alice))[0].what == Timer(1)
+        await alice.send("bob", b"a file", kind="file")
+        (message,) = await take(bob)
+        assert (message.mode, message.content, message.expires) == ("e2ee", b"a file", 0)
+        await alice.send("bob", "a text")
+        (message,) = await take(bob)
+        assert message.expires > 0
 
 
 @pytest.mark.asyncio

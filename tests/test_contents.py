@@ -357,19 +357,19 @@ async def test_the_clock_runs_by_itself_and_wakes_for_what_is_sooner() -> None:
 
 def test_a_timer_dresses_what_is_sent_from_then_on() -> None:
     room = Room()
-    assert room.contents.timed(PLACE, b"text") == b"text"
+    assert room.contents.timed(PLACE, b"text", "e2ee") == b"text"
     set_to = room.alter(Timer(60), sender=BOB)
     assert set_to is not None
-    assert parse(room.contents.timed(PLACE, b"text")) == parse(encode(Plain(b"text"), 60))
+    assert parse(room.contents.timed(PLACE, b"text", "e2ee")) == parse(encode(Plain(b"text"), 60))
     # What has a timer of its own, or is nothing that stands, stays as it is.
     for content in (encode(Plain(b"text"), 5), encode(Deletion(b"t" * 16))):
-        assert room.contents.timed(PLACE, content) == content
+        assert room.contents.timed(PLACE, content, "e2ee") == content
     older = room.made(Timer(5), warnings=("below_floor",))
     room.take(older)
-    assert room.contents.timer(PLACE) == 60
+    assert room.contents.timer(PLACE, "e2ee") == 60
     room.alter(Timer(0))
-    assert room.contents.timed(PLACE, b"text") == b"text"
-    assert room.contents.timed(b"another-place-01", b"text") == b"text"
+    assert room.contents.timed(PLACE, b"text", "e2ee") == b"text"
+    assert room.contents.timed(b"another-place-01", b"text", "e2ee") == b"text"
 
 
 def test_an_older_timer_does_not_win_over_a_newer_one() -> None:
@@ -377,7 +377,7 @@ def test_an_older_timer_does_not_win_over_a_newer_one() -> None:
     old, new = room.made(Timer(5)), room.made(Timer(60))
     room.take(new)
     room.take(old)
-    assert room.contents.timer(PLACE) == 60
+    assert room.contents.timer(PLACE, "e2ee") == 60
 
 
 @pytest.mark.asyncio
