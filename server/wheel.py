@@ -86,5 +86,8 @@ class Wheel:
                 timed.due = 0
                 timed.expired()
             self._slots.pop(due, None)
-        if self._slots and self._handle is None:
-            self._wake_at(min(self._slots))
+        if self._slots:
+            following = min(self._slots)
+            # What expired may have armed something later, and with it the timer.
+            if self._handle is None or following < self._wakes:
+                self._wake_at(following)

@@ -74,6 +74,18 @@ def wheel(clock: Clock) -> Wheel:
     return Wheel(clock)  # type: ignore[arg-type] - a loop of two methods
 
 
+def test_what_an_expiry_arms_does_not_delay_the_others(clock: Clock, wheel: Wheel) -> None:
+    """A ping arms the wait for its pong; the next connection's ping must not wait for that."""
+    first = Deadline(clock, lambda: wheel.arm(first, 2.0) if len(first.fired) == 1 else None)
+    second = Deadline(clock)
+    wheel.arm(first, 1.0)
+    wheel.arm(second, 1.1)
+    clock.advance(5.0)
+    assert len(first.fired) == 2
+    assert [round(at - 1000.0, 6) for at in second.fired] == [1.1]
+    assert clock.live == 0
+
+
 @given(st.lists(st.floats(0, 60), min_size=1, max_size=30))
 def test_nothing_fires_early_or_more_than_a_tick_late(delays: list[float]) -> None:
     clock = Clock()
