@@ -40,8 +40,11 @@ def test_the_development_lock_is_a_superset() -> None:
 @pytest.mark.parametrize(
     ("name", "extras"),
     [
-        ("requirements.lock", ["jwt", "report", "traces", "try-out"]),
-        ("requirements-dev.lock", ["jwt", "report", "traces", "try-out", "dev"]),
+        ("requirements.lock", ["jwt", "moderation", "report", "scanners", "traces", "try-out"]),
+        (
+            "requirements-dev.lock",
+            ["jwt", "moderation", "report", "scanners", "traces", "try-out", "dev"],
+        ),
     ],
 )
 def test_locks_satisfy_the_project(name: str, extras: list[str]) -> None:
