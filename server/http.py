@@ -1,7 +1,6 @@
 """The internal listener: health, metrics and administration, by plain HTTP.
 
-What may live here: routes, the admin token's check, and problems in the form of RFC 9457. What
-a route does is one call on ``Administered``. It runs inside the relay's loop, so that an answer
+What may live here: routes and their guard. What a route does is one call on ``Administered``. It runs inside the relay's loop, so that an answer
 to ``/healthz`` says that this loop turns.
 
 ======  =====================  ====================================================
@@ -21,43 +20,28 @@ POST    /admin/v1/confirm      ``{"questions": […]}`` about a report; one answ
 
 from __future__ import annotations
 
-import asyncio
-import hmac
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Protocol
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crypto_modes import wire
 from crypto_modes.contract import ID_SIZE
-from crypto_modes.errors import (
-    BadArgument,
-    BadConfig,
-    Forbidden,
-    FrameRefused,
-    LouverError,
-    Unauthorized,
-    Unavailable,
-)
+from crypto_modes.errors import BadArgument
 from server import key_routes, logs
 from server.confirming import Confirming
+from server.hosting import Host
 from server.observe import CONTENT_TYPE
+from server.problems import authorize, body_of, handlers, problem
 from server.settings_tree import Internal as InternalSettings
 from server.sunset import SunsetStep
 
-BODY_LIMIT = 4096
 QUESTIONS_LIMIT = 32 * 1024  # twenty of them have 12 KiB
-CONCURRENCY = 64
-GRACE_SECONDS = 2
 ADMIN_TOKEN_PREFIX = "lva_"  # noqa: S105 - public, so that leaked tokens can be recognised
 
 Route_ = Callable[[Request], Awaitable[Response]]
@@ -127,77 +111,16 @@ class NewDefault(msgspec.Struct, forbid_unknown_fields=True):
     modes: wire.Modes = {}
 
 
-class Internal:
+class Internal(Host):
     """The listener. ``start`` raises ``BadConfig`` where the address cannot be taken."""
 
     def __init__(self, settings: InternalSettings, relay: Administered, token: str) -> None:
-        self._settings = settings
-        self._app = application(relay, token)
-        self._server: _Server | None = None
-        self._task: asyncio.Task[None] | None = None
-        self.port = 0
+        app = application(relay, token)
+        super().__init__(app, settings.address, settings.port, section="internal")
 
     async def start(self) -> None:
-        """Listen; returns once requests are answered."""
-        listening = _listen(self._settings.address, self._settings.port)
-        self.port = listening.getsockname()[1]
-        config = uvicorn.Config(
-            self._app,
-            access_log=False,
-            http="h11",
-            lifespan="off",
-            limit_concurrency=CONCURRENCY,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            ws="none",
-        )
-        self._server = _Server(config)
-        serve = self._server.serve(sockets=[listening])
-        self._task = asyncio.get_running_loop().create_task(serve, name="internal listener")
-        await self._server.up.wait()
+        await super().start()
         logs.logger().info("internal listener ready", port=self.port)
-
-    async def stop(self) -> None:
-        """Answer what was asked, then close. May be called twice, or without a start."""
-        if self._server is not None and self._task is not None:
-            self._server.should_exit = True
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-
-class _Server(uvicorn.Server):
-    """uvicorn as a guest in a loop that belongs to the relay."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are the relay's."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-
-def _listen(address: str, port: int) -> socket.socket:
-    """Bound here and not by uvicorn, which would end the process where that fails."""
-    host = "127.0.0.1" if address == "localhost" else address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise BadConfig(
-            f"cannot listen on internal.address {address}, internal.port {port}: {error.strerror}"
-        ) from None
-    listening.setblocking(False)
-    return listening
 
 
 def application(relay: Administered, token: str) -> Starlette:
@@ -209,7 +132,7 @@ def application(relay: Administered, token: str) -> Starlette:
     async def readyz(request: Request) -> Response:
         reason = relay.unready()
         if reason:
-            return _problem(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         return JSONResponse({"status": "ready"})
 
     async def metrics(request: Request) -> Response:
@@ -222,16 +145,16 @@ def application(relay: Administered, token: str) -> Starlette:
         return JSONResponse({"changed": await relay.reload_sources()})
 
     async def revoke(request: Request) -> Response:
-        name, device = _revocation(await _body(request))
+        name, device = _revocation(await body_of(request))
         return JSONResponse({"revoked": await relay.revoke(name, device)})
 
     async def confirm(request: Request) -> Response:
-        answers = await relay.confirming.answers_to(await _body(request, QUESTIONS_LIMIT))
+        answers = await relay.confirming.answers_to(await body_of(request, QUESTIONS_LIMIT))
         return Response(answers, media_type="application/json")
 
     def admin(path: str, method: str, route: Route_) -> Route:
         async def guarded(request: Request) -> Response:
-            _authorize(request, token)
+            authorize(request, token, "admin.token")
             return await route(request)
 
         return Route(f"/admin/v1/{path}", guarded, methods=[method])
@@ -245,10 +168,11 @@ def application(relay: Administered, token: str) -> Starlette:
             admin("reload", "POST", reload),
             admin("revoke", "POST", revoke),
             *(admin(*each) for each in _service_routes(relay.service)),
-            *(admin(*each) for each in key_routes.routes(relay.key_care, _body)),
+            *(admin(*each) for each in key_routes.routes(relay.key_care, body_of)),
             admin("confirm", "POST", confirm),
         ],
-        exception_handlers={HTTPException: _refused, LouverError: _failed, Exception: _broken},
+        # Only who has the admin token comes as far as an outage: the operator.
+        exception_handlers=handlers("relay", advise=True),
     )
 
 
@@ -256,39 +180,20 @@ def _service_routes(service: Serviced) -> tuple[tuple[str, str, Route_], ...]:
     """Path, method and route of what concerns all users."""
 
     async def modes(request: Request) -> Response:
-        asked = _default(await _body(request))
+        asked = _default(await body_of(request))
         return JSONResponse(await service.set_modes(asked.mode or "", asked.modes))
 
     async def sunset(request: Request) -> Response:
         return JSONResponse(await service.sunset())
 
     async def plan_sunset(request: Request) -> Response:
-        return JSONResponse(await service.plan_sunset(_sunset_step(await _body(request))))
+        return JSONResponse(await service.plan_sunset(_sunset_step(await body_of(request))))
 
     return (
         ("modes", "POST", modes),
         ("sunset", "GET", sunset),
         ("sunset", "POST", plan_sunset),
     )
-
-
-def _authorize(request: Request, token: str) -> None:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    # Bytes: compare_digest refuses text that is not ASCII, and the peer chooses the text.
-    right = hmac.compare_digest(given.strip().encode(), token.encode())
-    if scheme.lower() != "bearer" or not right:
-        raise Unauthorized("send the token of the file admin.token: Authorization: Bearer lva_...")
-
-
-async def _body(request: Request, limit: int = BODY_LIMIT) -> bytes:
-    body = b""
-    chunks: AsyncIterator[bytes] = request.stream()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limit:
-            text = f"the body is over {limit // 1024} KiB"
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text)
-    return body
 
 
 def _revocation(body: bytes) -> tuple[str, bytes]:
@@ -321,45 +226,3 @@ def _sunset_step(body: bytes) -> SunsetStep:
         raise BadArgument(
             f'the body must be {{"event": e}}, with a plan or none: {error}'
         ) from None
-
-
-# RFC 9457
-
-_STATUS: tuple[tuple[type[LouverError], HTTPStatus], ...] = (
-    (Unauthorized, HTTPStatus.UNAUTHORIZED),
-    (Forbidden, HTTPStatus.NOT_FOUND),
-    (BadConfig, HTTPStatus.CONFLICT),
-    (BadArgument, HTTPStatus.BAD_REQUEST),
-    (FrameRefused, HTTPStatus.BAD_REQUEST),
-    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
-)
-
-
-def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    title = HTTPStatus(status).phrase
-    return JSONResponse(
-        {"type": "about:blank", "title": title, "status": int(status), "detail": detail},
-        status_code=status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    return _problem(error.status_code, error.detail, error.headers)
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    matching = (status for kind, status in _STATUS if isinstance(error, kind))
-    status = next(matching, HTTPStatus.INTERNAL_SERVER_ERROR)
-    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
-    # Only who has the admin token comes this far: the operator, whom advice is for.
-    advice = error.advice if isinstance(error, Unavailable) else ""
-    return _problem(status, advice or str(error), headers)
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    """The text of a bug may quote a secret; the log has its place in the code."""
-    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "this relay failed; its log says where")

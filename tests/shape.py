@@ -89,10 +89,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "redis": ("server.bus.redis",),
     "rich": ("client",),
     "segno": ("client",),
-    "starlette": ("server.http", "server.key_routes"),
+    "starlette": ("server.http", "server.key_routes", "server.problems"),
     "structlog": ("server.logs",),
     "typer": ("client.cli", "client.compare.cli", "server.cli"),
-    "uvicorn": ("server.http",),
+    "uvicorn": ("server.hosting",),
     "uvloop": ("client.cli", "client.compare", "server.app", "server.cli"),
     "websockets": ("client.connection", "server.gateway"),
 }

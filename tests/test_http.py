@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from crypto_modes import wire
 from crypto_modes.errors import BadConfig, Forbidden, StoreUnavailable
-from server.http import BODY_LIMIT, Internal
+from server.http import Internal
+from server.problems import BODY_LIMIT
 from server.settings_tree import Internal as InternalSettings
 from server.sunset import SunsetStep
 
