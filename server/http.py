@@ -1,7 +1,7 @@
 """The internal listener: health, metrics and administration, by plain HTTP.
 
-What may live here: routes and their guard. What a route does is one call on ``Administered``. It runs inside the relay's loop, so that an answer
-to ``/healthz`` says that this loop turns.
+What may live here: routes and their guard. What a route does is one call on ``Administered``. It
+runs inside the relay's loop, so that an answer to ``/healthz`` says that this loop turns.
 
 ======  =====================  ====================================================
 GET     /healthz               200 while the process lives
