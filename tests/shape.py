@@ -32,6 +32,8 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
     "crypto_modes.wire": ("crypto_modes.errors", "crypto_modes.wire"),
     "server": ("crypto_modes", "server"),
     # back ends know their Protocol and nothing of the relay
+    "server.access_log": ("crypto_modes", "server.access_log", "server.secrets_file",
+                          "server.store.sqlite.faults", "server.store.sqlite.files"),
     "server.bus": ("crypto_modes", "server.bus"),
     "server.keyrings": ("crypto_modes", "server.keyrings", "server.secrets_file", "server.store"),
     "server.store": ("crypto_modes", "server.store"),
@@ -63,12 +65,15 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "server.reveal": ("server.cli",),
     "server.team": ("server.cli",),
     "server.store.sqlite": ("server.app", "server.reveal", "server.store.sqlite", "server.team"),
+    # how a database's file is opened and what its errors mean, whose ever it is
+    "server.store.sqlite.faults": ("server.access_log.disk", "server.store.sqlite"),
+    "server.store.sqlite.files": ("server.access_log.disk", "server.store.sqlite"),
 }
 
 # Where a third-party package may be imported. One that is not listed may be imported nowhere.
 HOMES: dict[str, tuple[str, ...]] = {
     "aiobotocore": ("server.keyrings.kms",),
-    "apsw": ("client.keystore", "server.store.sqlite"),
+    "apsw": ("client.keystore", "server.access_log.disk", "server.store.sqlite"),
     "argon2": ("client.unlocking", "server.accounts", "server.keyrings.passphrase"),
     "botocore": ("server.keyrings.kms",),
     "chitchat_dataset": ("client.compare",),

@@ -29,8 +29,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.encoding import enc
-from crypto_modes.primitives import H, hmac
+from crypto_modes.encoding import dec, enc, number
+from crypto_modes.errors import FrameRefused, LogRefused
+from crypto_modes.primitives import H, equal, hmac
+from crypto_modes.transparency.note import BY_LOG, Verifier
 from crypto_modes.transparency.tree import leaf_hash
 
 Kind = Literal[
@@ -51,6 +53,7 @@ Kind = Literal[
 ]
 
 SALT_SIZE = MARK_SIZE = 16
+COMMITMENT_SIZE = 32
 DAY = 86_400_000  # milliseconds
 RECORDS_LIMIT = 500
 DETAIL_LIMIT = 16
@@ -124,7 +127,40 @@ class Leaf(msgspec.Struct, frozen=True):
         """The bytes of the leaf, which everybody may have."""
         return enc("louver/v1/access", self.time, self.mark, self.commitment)
 
+    @classmethod
+    def decode(cls, raw: bytes) -> Leaf:
+        """The leaf of these bytes. Raises ``LogRefused``."""
+        try:
+            time, mark, commitment = dec("louver/v1/access", raw)
+            found = cls(number(time), mark, commitment)
+        except (FrameRefused, ValueError):
+            raise LogRefused("this is no leaf of an access log") from None
+        if (len(mark), len(commitment)) != (MARK_SIZE, COMMITMENT_SIZE):
+            raise LogRefused("this is no leaf of an access log")
+        return found
+
     @property
     def hash(self) -> bytes:
         """The leaf's hash in the tree, 32 bytes."""
         return leaf_hash(self.encode())
+
+
+class Opened(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An entry with its salt, as it is shown to who may see it; none where it was erased."""
+
+    index: wire.Count
+    salt: wire.MaybeId = b""
+    entry: Entry | None = None
+
+    def check(self, leaf: Leaf) -> None:
+        """Hold it to its leaf. Raises ``LogRefused``."""
+        if self.entry is None:
+            return
+        same = equal(commitment(self.salt, self.entry), leaf.commitment)
+        if not same or self.entry.time != leaf.time:
+            raise LogRefused(f"the entry shown for leaf {self.index} is not the one entered there")
+
+
+def log_of(key: bytes) -> Verifier:
+    """The access log under this key (Ed25519, 32 bytes), which names it: a new key, a new log."""
+    return Verifier(f"louver/access-log/{key[:8].hex()}", BY_LOG, key)
