@@ -66,7 +66,7 @@ TESTS: dict[str, str] = {
     "e2ee/sessions": "e2ee_sessions e2ee_keeping",
     "e2ee/handshakes": "e2ee_client e2ee_sessions",
     "e2ee/devices": "e2ee_devices",
-    "e2ee/identity": "e2ee_client e2ee_peers e2ee_linking e2ee_keys",
+    "e2ee/identity": "e2ee_identity e2ee_keys e2ee_client e2ee_peers e2ee_linking",
     "e2ee/peers": "e2ee_peers e2ee_client",
     "e2ee/sending": "e2ee_client e2ee_halves e2ee_echo",
     "e2ee/receiving": "e2ee_client e2ee_halves e2ee_echo",

@@ -64,7 +64,9 @@ def test_refills_are_batched(left: tuple[int, int], added: dict[tuple[str, int],
 
 
 def test_a_relay_that_always_says_it_has_none_gets_no_more_than_a_days_keys() -> None:
-    relay, alice, _ = couple()
+    relay = Relay()
+    alice = Device(relay, ALICE, b"alice-phone-0001")
+    alice.publish()
     none = wire.Published(ref=0, version=1)
     made = [count(prekeys(alice.client.publication(none))) for _ in range(5)]
     full = {("once", 5): 100, ("once", 8): 100}

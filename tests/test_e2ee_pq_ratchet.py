@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -131,6 +132,10 @@ def test_what_has_no_room_waits_for_the_next_message() -> None:
     assert seen(one.seal(room=False)) == (0, 0)
     assert isinstance(one.pq.step, Asked)
     assert one.seal()[1] == HAS_CIPHERTEXT
+
+
+def test_there_is_room_where_nothing_is_said_of_it() -> None:
+    assert due()[1].held.carry(1, os.urandom)[0] == HAS_KEY
 
 
 def test_the_first_message_block_goes_alone() -> None:

@@ -85,6 +85,59 @@ def test_a_session_survives_its_stored_form() -> None:
     assert open_copy(one, again.seal(PLACE, DEVICE, b"answer")) == b"answer"
 
 
+class Kept(dict[tuple[bytes, int], bytes]):
+    """Skipped keys as a client keeps them; says what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[bytes, int]] = []
+
+    def find(self, chain: bytes, n: int) -> bytes | None:
+        self.asked.append((chain, n))
+        return self.get((chain, n))
+
+
+def test_a_late_message_is_told_from_one_in_its_turn() -> None:
+    """A late one makes no session the active one, and shows as late."""
+    one, other = couple()
+    kept = Kept()
+    late, ahead = (header.parse(one.seal(PLACE, DEVICE, text)) for text in (b"late", b"ahead"))
+    opened = other.open(PLACE, DEVICE, ahead, kept, os.urandom)
+    assert (opened.late, opened.used) == (False, [])
+    assert kept.asked == []  # no key was skipped before, so the store is not read
+    kept |= {(each.chain, each.n): each.key for each in opened.fresh}
+    other.skipped = len(kept)
+    opened = other.open(PLACE, DEVICE, late, kept, os.urandom)
+    assert (opened.late, opened.fresh) == (True, ())
+    assert set(opened.used) == kept.keys() == set(kept.asked)
+
+
+def test_a_ratchet_key_is_drawn_at_a_turn_and_at_no_other_message() -> None:
+    one, other = couple()
+    drawn: list[int] = []
+
+    def random(size: int) -> bytes:
+        drawn.append(size)
+        return os.urandom(size)
+
+    for _ in range(3):
+        other.open(PLACE, DEVICE, header.parse(one.seal(PLACE, DEVICE, b"")), Nothing(), random)
+    assert drawn == [32]
+    one.open(PLACE, DEVICE, header.parse(other.seal(PLACE, DEVICE, b"")), Nothing(), random)
+    assert drawn == [32, 32]
+
+
+def test_a_session_is_answered_once_its_peer_was_heard_and_not_before() -> None:
+    """Only then does another in its place show as a reset, and is the block not repeated."""
+    one, other = couple()
+    assert [one.answered, other.answered] == [False, False]
+    assert (len(one.first), other.first) == (1152, b"")
+    open_copy(other, one.seal(PLACE, DEVICE, b"text"))
+    assert [one.answered, other.answered] == [False, True]
+    open_copy(one, other.seal(PLACE, DEVICE, b"answer"))
+    assert [one.answered, one.first] == [True, b""]
+
+
 def test_a_damaged_row_is_refused() -> None:
     raw = session.to_bytes(couple()[0])
     for damaged in (b"", raw[:40], raw[:8] + b"\xc1", raw[:-1]):
