@@ -11,20 +11,25 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from client.unlocking import _new_header, _read_header
-from crypto_modes import attachments, content, padding, policy, reports, wire
+from crypto_modes import attachments, backup, content, padding, policy, reports, vault, wire
 from crypto_modes.contract import Meta, Need, Sealed, Stored
+from crypto_modes.door import Door
 from crypto_modes.e2ee import body, devices, handover, header, linking, session
 from crypto_modes.e2ee.sessions import ACTIVE
 from crypto_modes.errors import LouverError
-from crypto_modes.keys import AgreementKey, SigningKey
+from crypto_modes.keys import AgreementKey, SigningKey, TeamKey
 from crypto_modes.transparency.note import Checkpoint, Note, Verifier
 from crypto_modes.transparency.tree import Frontier
+from server import jwks
+from server.gateway import handshake
+from server.gateway.inbox import Inbox
 from tests.e2ee_relay import ALICE, BOB, couple, talking
 from tests.labels import AT_REST, FIRST, STRENGTHS, at_rest_server
 
@@ -134,6 +139,99 @@ def frames(name: str) -> tuple[bytes, ...]:
     return tuple(codec.encode(each) for each in made)
 
 
+ABOUT = backup.About(
+    created=1,
+    relay=KEY[:16],
+    account=ALICE,
+    device=KEY[:16],
+    name="alice",
+    url="wss://localhost",
+    key=KEY,
+    seed=KEY,
+    version=1,
+)
+TEAM = TeamKey(KEY)
+
+
+def backed_up() -> tuple[bytes, bytes, bytes]:
+    """A backup, and two of its records: whose it is, and a row."""
+    records = tuple(backup.records(ABOUT, [("a table", b"key", b"value")]))
+    return b"".join(backup.seal(KEY, KEY, records)), records[0], records[1]
+
+
+def backup_row(raw: bytes) -> object:
+    """A record in place of the only row of a backup that really is under this key."""
+    about, _, end = backup.records(ABOUT, [("a table", b"key", b"value")])
+    return [*backup.contents((about, raw, end))[1]]
+
+
+def filed() -> tuple[content.Attachment, bytes]:
+    """A sealed file of two chunks, and the reference to it."""
+    sealer = attachments.Sealer(KEY, KEY[:16], bits=min(attachments.BITS_TAKEN))
+    file = sealer.update(bytes(5000)) + b"".join(sealer.finish())
+    told = {"ciphertext": sealer.ciphertext, "plaintext": sealer.plaintext, "key": KEY}
+    names = {"blob": KEY[:16], "name": "a file", "media_type": "image/png"}
+    return content.Attachment(**names, **told, size=sealer.size, chunk=4096), file
+
+
+def from_a_socket(raw: bytes) -> object:
+    """WebSocket frames of a client; whatever they are, no message is over the limit."""
+    inbox = Inbox(text=False, limit=1024, chatter=64)
+    messages = inbox.feed(raw)
+    while inbox.waiting:
+        messages += inbox.feed(b"")
+    assert all(len(each) <= inbox.limit for each in messages)
+    return messages, inbox.answers()
+
+
+def masked(opcode: int, body: bytes) -> bytes:
+    return bytes((opcode, 0x80 | len(body))) + bytes(4) + body
+
+
+def issuer_keys() -> bytes:
+    key = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    return json.dumps({"keys": [key | {"kid": "1", "use": "sig"}]}).encode()
+
+
+UPGRADE = b"""GET / HTTP/1.1\r
+Host: localhost\r
+Origin: https://localhost\r
+Connection: Upgrade\r
+Upgrade: websocket\r
+Sec-WebSocket-Version: 13\r
+Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r
+Sec-WebSocket-Protocol: louver.v1.msgpack\r
+\r
+"""
+
+
+def outside() -> dict[str, Decoder]:
+    """Decoders of files, and of what comes before or instead of frames."""
+    whole, about, row = backed_up()
+    reference, file = filed()
+    clear = msgspec.structs.replace(reference, key=b"", chunk=0, ciphertext=reference.plaintext)
+    wrapped = Door(TEAM.public).wrap(KEY, b"c")
+    pages = handshake.Policy(frozenset(), secure=True)
+    socket = masked(0x82, b"a message"), masked(0x02, b"a") + masked(0x80, b"b"), masked(0x89, b"")
+    return {
+        "recovery key": Decoder(text(backup.recovery_key), (backup.recovery_text(KEY).encode(),)),
+        "backup": Decoder(
+            lambda data: [*backup.contents(backup.open_(KEY, BytesIO(data).read))[1]], (whole,)
+        ),
+        "backup's owner": Decoder(backup.About.decode, (about,)),
+        "backup's row": Decoder(backup_row, (row,)),
+        "attachment": Decoder(lambda data: [*attachments.opened((data,), reference)], (file,)),
+        "attachment in the clear": Decoder(
+            lambda data: [*attachments.opened((data,), clear)], (bytes(5000),)
+        ),
+        "wrapped data key": Decoder(lambda data: vault.unwrap(TEAM, data, b"c"), (wrapped,)),
+        "keys of an issuer": Decoder(jwks.keys_of, (issuer_keys(),)),
+        "token of an issuer": Decoder(text(jwks._key_id), (b"eyJhbGciOiJFUzI1NiJ9.e30.AAAA",)),
+        "websocket frames": Decoder(from_a_socket, socket),
+        "websocket handshake": Decoder(lambda data: handshake.answer(data, pages), (UPGRADE,)),
+    }
+
+
 @cache
 def decoders() -> dict[str, Decoder]:
     """The table; made on first use, because its seeds take a moment."""
@@ -178,7 +276,13 @@ def decoders() -> dict[str, Decoder]:
             lambda data: _read_header(data, Path("store")),
             (msgspec.msgpack.encode(_new_header("argon2id")),),
         ),
+        **outside(),
     }
+
+
+def careless() -> Decoder:
+    """The planted fault: a decoder that lets out what it was told is wrong."""
+    return Decoder(msgspec.msgpack.decode, (b"\x93\x01\x02\x03",))
 
 
 def outcome(decoder: Decoder, data: bytes) -> BaseException | None:

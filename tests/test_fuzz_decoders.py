@@ -26,7 +26,12 @@ from tests.decoders import Decoder, decoders, mutated, outcome
 # Written out, because the table takes a second to make and names are needed when tests are found.
 EVERY = (
     "at_rest record",
+    "attachment",
     "attachment head",
+    "attachment in the clear",
+    "backup",
+    "backup's owner",
+    "backup's row",
     "checkpoint",
     "client frame, json",
     "client frame, msgpack",
@@ -39,17 +44,23 @@ EVERY = (
     "frontier",
     "hand-over",
     "key store header",
+    "keys of an issuer",
     "linking code",
     "linking offer",
     "log key",
     "note",
     "padding",
     "policy",
+    "recovery key",
     "ref of a frame",
     "report",
     "sealed report",
     "server frame, json",
     "server frame, msgpack",
+    "token of an issuer",
+    "websocket frames",
+    "websocket handshake",
+    "wrapped data key",
 )
 MEGABYTE = 2**20
 ROOT = Path(__file__).parent.parent

@@ -1,23 +1,17 @@
 """Mutated bytes into every decoder, for as long as wanted: nothing but a value or our own error.
 
-What may live here: the loop, and the door for a coverage-guided fuzzer. The decoders and their
-seeds are in ``tests/decoders.py``. ``python -m tests.harness fuzz [--full]`` needs nothing else;
-with the package ``atheris`` installed, one decoder at a time is fuzzed by coverage::
-
-    python -m tests.harness.fuzz "e2ee header" -max_total_time=3600
+What may live here: the loop. The decoders and their seeds are in ``tests/decoders.py``.
+``python -m tests.harness fuzz [--full]`` needs nothing else; what knows how far an input came is
+``by_coverage.py``.
 """
 
 from __future__ import annotations
 
-import importlib
 import random
-import sys
 import time
 from pathlib import Path
 
-import msgspec
-
-from tests.decoders import Decoder, decoders, mutated, outcome
+from tests.decoders import careless, decoders, mutated, outcome
 from tests.harness.report import Result
 
 PLANTS = ("careless_decoder",)
@@ -30,7 +24,7 @@ async def run(place: Path, *, seconds: float, seed: int = 0, planted: str = "") 
     chance = random.Random(seed)
     table = dict(decoders())
     if planted:
-        table[planted] = Decoder(msgspec.msgpack.decode, (b"\x93\x01\x02\x03",))
+        table[planted] = careless()
     corpus = {name: list(each.seeds) for name, each in table.items()}
     tried, wrong, examples = 0, dict.fromkeys(table, 0), {}
     began = time.monotonic()
@@ -48,22 +42,3 @@ async def run(place: Path, *, seconds: float, seed: int = 0, planted: str = "") 
     figures: dict[str, float | int | str] = {"inputs": tried, "decoders": len(table)}
     spent = time.monotonic() - began
     return Result("fuzz", figures, wrong, examples, planted, spent)
-
-
-def by_coverage(name: str, options: list[str]) -> None:
-    """Hand one decoder to ``atheris``, which ends the process itself."""
-    atheris = importlib.import_module("atheris")
-    decoder = decoders()[name]
-
-    def one(data: bytes) -> None:
-        error = outcome(decoder, data)
-        if error is not None:
-            raise error
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *options], one)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    by_coverage(sys.argv[1], sys.argv[2:])
