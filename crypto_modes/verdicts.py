@@ -119,7 +119,7 @@ def _judge(reporter: bytes, item: Item, answered: Answer) -> Finding:
         _check_place(reporter, item)
         if answered.state == "no":
             raise ReportRefused(answered.reason)
-        read = _open(reporter, item)
+        read = _open(item)
     except ReportRefused as error:
         return Finding(state="refused", reason=str(error), **place)
     proven: State = "verified" if franked(item) else "confirmed"
@@ -137,7 +137,7 @@ def _check_place(reporter: bytes, item: Item) -> None:
         raise ReportRefused("a message in mode e2ee is reported with its proof, or not at all")
 
 
-def _open(reporter: bytes, item: Item) -> dict[str, Any]:
+def _open(item: Item) -> dict[str, Any]:
     """What the message says and its links. Raises ``ReportRefused``."""
     if not franked(item):
         content, reply_to = without_reply(item.message)

@@ -54,6 +54,8 @@ TESTS: dict[str, str] = {
     "transparency/tree": "transparency_tree transparency_key_log",
     "transparency/note": "transparency_note",
     "transparency/key_log": "transparency_key_log",
+    "door": "door",
+    "vault": "door",
     "wire/codec": "fuzz_decoders",
     "wire/codes": "fuzz_decoders contract",
     "e2ee/__init__": "contract e2ee_client",
@@ -87,7 +89,7 @@ CONFIG = """
 source_paths = ["crypto_modes"]
 only_mutate = ["crypto_modes/{module}.py"]
 also_copy = ["client", "server"]
-do_not_mutate_patterns = ['raise [\\w.]+\\((f?"|$)', '= cast\\(']
+do_not_mutate_patterns = ['raise [\\w.]+\\((f?"|$)', '\\b_refuse\\("', '= cast\\(']
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "--timeout=15"]
 pytest_add_cli_args_test_selection = {tests}
 use_git_change_detection = false

@@ -89,7 +89,12 @@ def test_where_the_relay_may_read_a_file_is_the_plaintext_padded_or_not(size: in
     for file in (body, pad(body)):
         clear = reference(body, file, key=b"", chunk=0)
         assert b"".join(opened(split(file, 777), clear)) == body
-        for wrong in (file + b"\0", file[:-1] or b"\x80", bytes(len(file) + 1)):
+        for wrong in (
+            file + b"\0",
+            file[:-1] or b"\x80",
+            bytes(len(file) + 1),
+            pad(body)[:-1] + b"X",
+        ):
             with pytest.raises(CannotOpen):
                 verify(split(wrong, 777), clear)
             # Also where the sender himself has lied about the hash of the file.
@@ -197,6 +202,7 @@ def test_an_invisible_salamander_is_refused() -> None:
         {"key": b"short"},
         {"key": b"", "chunk": 4096},
         {"size": -1},
+        {"size": 1 << 43},
         {"size": 1 << 60},
     ],
 )
@@ -209,7 +215,7 @@ def test_numbers_that_no_file_has_are_refused_before_they_cost_anything(
 
 def test_a_huge_claim_costs_no_memory() -> None:
     tracemalloc.start()
-    Opener(reference(b"", b"", size=1 << 42))
+    Opener(reference(b"", b"", size=(1 << 43) - 1))
     assert tracemalloc.get_traced_memory()[1] < 100_000
     tracemalloc.stop()
 
@@ -265,6 +271,45 @@ def test_only_the_last_chunk_may_be_short_and_none_empty(size: int) -> None:
 def test_chunks_are_counted_in_32_bits(index: int) -> None:
     with pytest.raises(BadArgument):
         Chunks(KEY, SALT, 15, b"").seal(index, b"x", last=True)
+
+
+@pytest.mark.parametrize("bits", [SMALL, 15])
+def test_the_size_of_a_sealed_file_is_known_before(bits: int) -> None:
+    for size in (0, 254, 255, 256, 5000, CHUNK - 1, CHUNK, 3 * CHUNK):
+        file = sealed(bytes(size), bits=bits)
+        assert len(file) == attachments.sealed_size(size, 1 << bits)
+
+
+@pytest.mark.parametrize(
+    ("key", "salt", "bits"),
+    [(KEY[:31], SALT, 15), (KEY, SALT[:15], 15), (KEY, SALT, 11), (KEY, SALT, 21)],
+)
+def test_what_makes_no_file_is_refused(key: bytes, salt: bytes, bits: int) -> None:
+    with pytest.raises(BadArgument):
+        Chunks(key, salt, bits, b"")
+
+
+def test_a_last_chunk_has_a_byte_at_least_and_opens_by_its_head() -> None:
+    chunks = Chunks(KEY, SALT, 15, b"")
+    sealed_chunk = chunks.seal(0, b"x", last=True)
+    assert Chunks.read(KEY, chunks.head).open(0, sealed_chunk, last=True) == b"x"
+    with pytest.raises(CannotOpen):
+        Chunks.read(KEY, chunks.head, b"another place")
+    with pytest.raises(BadArgument):
+        chunks.seal(0, b"", last=True)
+
+
+@pytest.mark.attack(33)
+def test_a_sealed_file_that_is_not_padded_is_refused() -> None:
+    """Its length would tell, and the sender of a file with a key has no reason to leave it out."""
+    chunks, body = Chunks(KEY, SALT, 15, b""), bytes(100)
+    for content, opens in ((pad(body), True), (body, False), (body + b"\x80", False)):
+        file = chunks.head + chunks.seal(0, content, last=True)
+        if opens:
+            verify([file], reference(body, file))
+        else:
+            with pytest.raises(CannotOpen):
+                verify([file], reference(body, file))
 
 
 @pytest.mark.attack(33)

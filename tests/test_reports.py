@@ -26,6 +26,8 @@ from tests.e2ee_relay import ALICE, BOB
 from tests.reported import RELAY, TEAM, insults, mutated, plain_item, report_of
 from tests.vector_files import expected, raw, vectors
 
+YEAR_10000 = 253_402_300_800_000  # milliseconds
+
 
 def opened(report: Report) -> Report:
     sealed = reports.seal(TEAM.public, report)
@@ -93,6 +95,32 @@ def test_what_is_too_much_or_contradicts_itself_is_not_sent() -> None:
             reports.encode(report)
 
 
+def test_as_much_as_the_limits_name_is_sent() -> None:
+    item = plain_item()
+    most = [msgspec.structs.replace(item, id=bytes((n,)) * 16) for n in range(20)]
+    for report in (
+        report_of(item, words="é" * 1000),
+        report_of(*most),
+        report_of(item, created=YEAR_10000 - 1),
+        *(report_of(msgspec.structs.replace(item, mode="m" * size)) for size in (1, 32)),
+        report_of(msgspec.structs.replace(item, seq=2**53 - 1, time=YEAR_10000 - 1)),
+    ):
+        assert reports.decode(reports.encode(report)) == report
+
+
+def test_what_is_no_number_no_time_and_no_mode_is_refused_by_that_name() -> None:
+    item = plain_item()
+    for words, report in (
+        ("number", report_of(msgspec.structs.replace(item, seq=2**53))),
+        ("number", report_of(msgspec.structs.replace(item, seq=2**54 - 1))),
+        ("never comes", report_of(item, created=YEAR_10000)),
+        ("kind or mode", report_of(msgspec.structs.replace(item, mode=""))),
+        ("kind or mode", report_of(msgspec.structs.replace(item, mode="m" * 33))),
+    ):
+        with pytest.raises(BadArgument, match=words):
+            reports.encode(report)
+
+
 def test_what_fits_no_frame_is_not_sealed() -> None:
     _, _, (item,) = insults(b"x")
     large = [plain_item(id=bytes((n,)) * 16, message=bytes(16_000)) for n in range(3)]
@@ -133,6 +161,51 @@ def test_one_report_has_one_encoding() -> None:
 
 
 # --- sealing ---
+
+
+def handed_on(report: Report, **changed: Any) -> reports.Sealed:
+    """A report as the operator gives it to the team."""
+    fields = {"relay": RELAY, "reporter": BOB, "id": bytes(16), "time": 1, "sealed": b""}
+    if "sealed" not in changed:
+        fields["sealed"] = reports.seal(TEAM.public, report)
+    return reports.Sealed(**{**fields, "tags": reports.tags(report), **changed})
+
+
+def test_the_team_opens_what_the_operator_hands_on() -> None:
+    report = report_of(plain_item())
+    sealed = handed_on(report)
+    line = sealed.to_json()
+    assert reports.Sealed.from_json(line) == sealed
+    assert reports.Sealed.from_json(line).open(TEAM) == report
+    assert b"\n" not in line
+    for changed in ({"relay": bytes(16)}, {"reporter": ALICE}, {"tags": (bytes(32),)}):
+        with pytest.raises(CannotOpen):
+            handed_on(report, **changed).open(TEAM)
+    with pytest.raises(CannotOpen):
+        sealed.open(TeamKey(bytes(32)))
+
+
+def test_a_file_that_is_no_sealed_report_is_refused() -> None:
+    line = handed_on(report_of(plain_item())).to_json()
+    padding = 2 * reports.SEALED_LIMIT - len(line)
+    assert reports.Sealed.from_json(line + b" " * padding)
+    for wrong, words in (
+        (line + b" " * (padding + 1), "that large"),
+        (b"{}", "no sealed report"),
+        (line[:-1], "no sealed report"),
+        (line.replace(b"report/1", b"report/2"), "no sealed report"),
+        (b'{"louver":"report/1","relay":"\xff"}', "no sealed report"),
+        (b"[" * 20_000, "no sealed report"),
+    ):
+        with pytest.raises(ReportRefused, match=words):
+            reports.Sealed.from_json(wrong)
+
+
+def test_what_is_larger_than_a_report_is_not_even_opened() -> None:
+    for size, error in ((0, CannotOpen), (1, ReportRefused)):
+        sealed = bytes(reports.SEALED_LIMIT + size)
+        with pytest.raises(error):
+            reports.unseal(TEAM, RELAY, BOB, (bytes(32),), sealed)
 
 
 def test_a_report_opens_for_its_team_its_relay_and_its_reporter_only() -> None:

@@ -108,3 +108,22 @@ def test_what_only_the_relay_can_prove_is_kept_for_that() -> None:
     kept = {account: Head.decode(row) for account, row in state.scan(HEARD)}
     assert kept == {BOB: Head(9, ROOTS[9]), CAROL: Head(9, ROOTS[9])}
     assert key_log.heard(state, BOB, Head(9, ROOTS[8])) == ("split_view",)
+
+
+@pytest.mark.parametrize("table", [HEARD, CLAIMED])
+def test_strangers_cannot_push_each_other_out_nor_fill_the_state(table: str) -> None:
+    """Whether what they say is to be held to the log, or is not of the log that is known here."""
+    state, said = knowing(7 if table == HEARD else 9), Head(9, b"\x01" * 32)
+    later = Head(10, b"\x01" * 32) if table == HEARD else Head(9, b"\x02" * 32)
+    told = () if table == HEARD else ("split_view",)
+    crowd = [bytes((number,)) * 16 for number in range(key_log.HEARD_LIMIT + 1)]
+    for stranger in crowd:
+        assert key_log.heard(state, stranger, said, stranger=True) == told
+    assert {account for account, _ in state.scan(table)} == set(crowd[:-1])
+    # Who is known has his place all the same; and so has a stranger who has one already.
+    key_log.heard(state, BOB, said)
+    key_log.heard(state, crowd[0], later, stranger=True)
+    kept = dict(state.scan(table))
+    assert kept[BOB] == said.encode()
+    assert kept[crowd[0]] == later.encode()
+    assert len(kept) == key_log.HEARD_LIMIT + 1

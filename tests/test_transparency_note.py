@@ -52,6 +52,67 @@ def test_a_checkpoint_is_opened_whoever_else_signed_it() -> None:
     assert Checkpoint.decode(Checkpoint("x", 0, EMPTY_ROOT).text()).size == 0
 
 
+def test_what_is_signed_names_its_log_and_its_witness() -> None:
+    signed = note.sign(HEAD, LOG)
+    (by,) = signed.signatures
+    assert signed.text == HEAD.text()
+    assert (by.name, by.id) == (BY.name, BY.id)
+    assert by.raw == LOG.sign(HEAD.text().encode())
+    told = b"cosignature/v1\ntime 7\n" + HEAD.text().encode()
+    kept, beside = note.cosign(signed, BESIDE.name, WITNESS, 7).signatures
+    assert (kept, beside.name, beside.id) == (by, BESIDE.name, BESIDE.id)
+    assert beside.raw == (7).to_bytes(8, "big") + WITNESS.sign(told)
+
+
+def test_a_note_may_be_as_large_and_as_often_signed_as_the_limits_say() -> None:
+    most = Note(SIGNED.text, SIGNED.signatures * note.SIGNATURE_LIMIT)
+    assert Note.decode(most.encode()) == most
+    with pytest.raises(LogRefused, match="16 signatures"):
+        Note.decode(Note(SIGNED.text, SIGNED.signatures * 17).encode())
+    room = note.NOTE_LIMIT - len(SIGNED.encode())
+    large = Note(SIGNED.text[:-1] + "x" * room + "\n", SIGNED.signatures)
+    assert len(large.encode()) == note.NOTE_LIMIT
+    assert Note.decode(large.encode()) == large
+    with pytest.raises(LogRefused, match="65536 bytes"):
+        Note.decode(b"x" + large.encode())
+
+
+def test_a_text_may_have_empty_lines_of_its_own() -> None:
+    text = "\none\n\n\ntwo\n"
+    signed = Note(text, (note.Signature(BY.name, BY.id, LOG.sign(text.encode())),))
+    assert Note.decode(signed.encode()) == signed
+    assert signed.verify([BY]) == {BY: 0}
+
+
+GOOD = SIGNED.encode().decode()
+LINE = GOOD.rpartition("\n\n")[2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n\n" + LINE,
+        "a text without signatures\n",
+        "a text\n" + LINE,
+        GOOD[:-1],
+        GOOD.replace("r", "\x01", 1),
+        GOOD.replace("\n", "\r\n", 1),
+        GOOD.replace("\u2014 ", ""),
+        GOOD.replace("\u2014 ", "- "),
+        GOOD + "\u2014 name\n",
+        GOOD + "\u2014 two names AAAAAAA=\n",
+        GOOD + "\u2014 name AAAAAA==\n",  # the id of a key, and no signature
+        GOOD + "\u2014 name AAAAAAA\n",
+        GOOD + "\u2014 name AAA*AAAA\n",
+        GOOD + "\u2014 na+me AAAAAAA=\n",
+    ],
+)
+def test_what_is_no_note_is_refused(text: str) -> None:
+    assert Note.decode((GOOD + "\u2014 name AAAAAAA=\n").encode())
+    with pytest.raises(LogRefused):
+        Note.decode(text.encode())
+
+
 def test_the_same_key_of_another_use_or_name_is_another_key() -> None:
     for other in (
         Verifier(BY.name, BY_WITNESS, BY.key),

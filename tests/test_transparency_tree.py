@@ -199,6 +199,63 @@ def test_what_cannot_be_proved_is_not_tried() -> None:
             tree.consistency(NODES, old, new)
 
 
+class Endless:
+    """The nodes of a log whose leaves are all alike, so that it may have any size."""
+
+    def get(self, level: int, index: int) -> bytes:
+        value = tree.leaf_hash(b"")
+        for _ in range(level):
+            value = tree.node_hash(value, value)
+        return value
+
+    def put(self, level: int, index: int, value: bytes) -> None:
+        raise AssertionError("it is only read")
+
+
+def test_the_largest_log_can_prove_what_it_holds() -> None:
+    """A path of 63 hashes, a proof of consistency of 64, and not one leaf more."""
+    nodes, most = Endless(), tree.SIZE_LIMIT
+    old, leaf = most // 2 + 1, nodes.get(0, 0)
+    roots = tree.root(nodes, old), tree.root(nodes, most)
+    path, proof = tree.inclusion(nodes, 5, most), tree.consistency(nodes, old, most)
+    assert (len(path), len(proof)) == (63, tree.PROOF_LIMIT)
+    tree.check_inclusion(leaf, 5, most, path, roots[1])
+    tree.check_consistency(old, most, proof, *roots)
+    with pytest.raises(LogRefused, match="cannot have"):
+        tree.check_inclusion(leaf, 5, most + 1, path, roots[1])
+    with pytest.raises(LogRefused, match="shrink"):
+        tree.check_consistency(old, most + 1, proof, *roots)
+
+
+def test_a_hash_of_another_size_is_no_hash_wherever_it_stands() -> None:
+    leaf, top = tree.leaf_hash(LEAVES[0]), ROOTS[5]
+    proof = tree.inclusion(NODES, 0, 5)
+    for value, path, root in (
+        (leaf + b"x", proof, top),
+        (leaf, (proof[0][:31], *proof[1:]), top),
+        (leaf, proof, top + b"x"),
+        (leaf, (leaf,) * 65, top),
+    ):
+        with pytest.raises(LogRefused, match="at most 64 hashes of 32 bytes"):
+            tree.check_inclusion(value, 0, 5, path, root)
+    for old_top, new_top in ((ROOTS[3] + b"x", top), (ROOTS[3], top + b"x")):
+        with pytest.raises(LogRefused, match="at most 64 hashes of 32 bytes"):
+            tree.check_consistency(3, 5, (), old_top, new_top)
+
+
+def test_the_leaf_behind_the_last_is_in_no_log() -> None:
+    """The one leaf's hash is the root as well, so that no step of a path would show it."""
+    with pytest.raises(LogRefused):
+        tree.check_inclusion(ROOTS[1], 1, 1, (), ROOTS[1])
+
+
+def test_appending_says_how_many_there_are() -> None:
+    nodes, size = Kept([]), 0
+    for leaf in LEAVES[:5]:
+        size = tree.append(nodes, size, tree.leaf_hash(leaf))
+    assert (size, tree.root(nodes, size)) == (5, ROOTS[5])
+
+
 @pytest.mark.parametrize("broken", [b"", bytes(7), bytes(9), b"\0" * 7 + b"\3" + bytes(32)])
 def test_what_is_no_frontier_is_refused(broken: bytes) -> None:
     with pytest.raises(BadArgument):

@@ -16,6 +16,7 @@ from crypto_modes.errors import CannotOpen, ReportRefused
 from crypto_modes.padding import pad
 from crypto_modes.reports import Item, Report
 from crypto_modes.verdicts import UNKNOWN, Answer, Finding, Note
+from tests import modes_oracle as oracle
 from tests.e2ee_relay import BOB, FRANKING_KEY, couple
 from tests.gcm_collision import colliding
 from tests.reported import RELAY, TEAM, insults, item_of, mutated, plain_item, report_of
@@ -180,6 +181,33 @@ def test_a_destroyed_month_is_refused_with_its_reason() -> None:
     assert (found.state, found.reason) == ("refused", gone.reason)
 
 
+def test_a_relay_is_asked_about_a_text_without_being_shown_it() -> None:
+    _, _, (item,) = insults(b"one")
+    asked = verdicts.question(item)
+    assert (asked.commitment, asked.stamp, asked.digest) == (item.commitment, item.stamp, b"")
+    bare = plain_item()
+    asked = verdicts.question(bare)
+    told = oracle.sha256(oracle.enc("louver/v1/report/text", b"plain words"))
+    assert (asked.commitment, asked.stamp, asked.digest) == (b"", b"", told)
+    assert asked.meta == bare.meta
+
+
+def test_a_question_is_about_one_stored_message_in_whatever_epoch() -> None:
+    item = plain_item()
+    asked = verdicts.question(item)
+    assert verdicts.asks_about(asked, item.meta)
+    assert verdicts.asks_about(asked, msgspec.structs.replace(item.meta, epoch=7))
+    for changed in ({"seq": 99}, {"id": bytes(16)}, {"time": 1}, {"device": bytes(16)}):
+        assert not verdicts.asks_about(asked, msgspec.structs.replace(item.meta, **changed))
+
+
+def test_what_was_never_stamped_is_refused_with_that_reason() -> None:
+    _, _, (item,) = insults(b"one")
+    asked = verdicts.question(msgspec.structs.replace(item, stamp=bytes(32)))
+    assert verdicts.answer(FRANKING_KEY, asked).state == "no"
+    assert "never stamped" in verdicts.answer(FRANKING_KEY, asked).reason
+
+
 def test_every_item_needs_an_answer() -> None:
     _, _, (item,) = insults(b"one")
     with pytest.raises(ValueError, match="zip"):
@@ -201,6 +229,7 @@ def test_a_whole_conversation_in_order_needs_no_note() -> None:
 
 def test_what_is_left_out_shows() -> None:
     _, _, items = insults(b"1", b"2", b"3", b"4", b"5")
+    assert told([items[0], items[2]]) == [Note("omitted", items[2].id, 1)]
     assert told([items[1], items[4]]) == [
         Note("earlier", items[1].id, 1),
         Note("omitted", items[4].id, 2),
@@ -237,8 +266,10 @@ def test_a_device_that_contradicts_itself_shows() -> None:
 
 def test_in_the_other_modes_the_relays_numbers_show_that_there_is_more() -> None:
     first = plain_item(seq=3)
-    second = msgspec.structs.replace(first, id=bytes(16), seq=7)
-    assert told([first, second]) == [Note("between", second.id, 3)]
+    for seq, missing in ((4, 0), (5, 1), (7, 3)):
+        second = msgspec.structs.replace(first, id=bytes(16), seq=seq)
+        notes = [Note("between", second.id, missing)] if missing else []
+        assert told([first, second]) == notes
 
 
 def test_unproven_messages_say_nothing_about_order() -> None:

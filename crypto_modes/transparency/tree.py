@@ -60,7 +60,7 @@ def append(nodes: Nodes, size: int, value: bytes) -> int:
 
 def root(nodes: Nodes, size: int) -> bytes:
     """The tree's hash when it had ``size`` leaves, 32 bytes."""
-    return _range(nodes, 0, size) if size else EMPTY_ROOT
+    return _range(nodes, 0, size)
 
 
 def inclusion(nodes: Nodes, index: int, size: int) -> Proof:
