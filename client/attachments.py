@@ -23,8 +23,9 @@ import msgspec
 from client.memory import Memory
 from client.messages import ChatState, Event, Message, NotSent, Sent
 from client.outgoing import Outgoing
+from client.saving import Saves
 from client.session import Session
-from client.spool import Copy, Saving, Source, Spool
+from client.spool import Copy, Source, Spool
 from client.transfer import Progress, Transfer, nobody
 from client.trust import Trust
 from crypto_modes import content, policy, wire
@@ -95,7 +96,8 @@ class Attachments:
         self._outgoing = outgoing
         self._emit = emit
         self._transfer = Transfer(session)
-        self._spool = Spool(memory.store.where)
+        self._spool = Spool(memory.store.where, "outbox")
+        self._saves = Saves(memory, self._transfer)
         self._tasks: dict[bytes, asyncio.Task[Sent]] = {}
 
     # --- for the program ---
@@ -179,21 +181,17 @@ class Attachments:
     ) -> Path:
         """Save the attachment of ``message``; where to. ``place`` is a directory, in which it gets
         its sender's name made safe, or a path that does not exist. It has that name only once all
-        of it was verified: before, and if anything is wrong, there is nothing.
+        of it was verified: before, and if anything is wrong, there is nothing. What is interrupted
+        goes on when it is saved again.
 
         Raises:
-            BadArgument: there is no attachment in ``message``, or ``place`` cannot be used.
+            BadArgument: no attachment, one that is being saved, or ``place`` cannot be used.
             CannotOpen: what the relay gives is not what was sent.
             Forbidden: the relay has it no more.
-            StoreUnavailable: no room here.
+            StoreUnavailable: no room here, for the file and once more while it comes.
         """
         attachment = reference_of(message)
-        saving = await asyncio.to_thread(Saving, Path(place))
-        try:
-            await self._transfer.down(attachment, saving.write, progress or nobody)
-            return await asyncio.to_thread(saving.finish, attachment.name)
-        finally:
-            saving.close()
+        return await self._saves.save(message, attachment, Path(place), progress or nobody)
 
     async def message(self, peer: bytes | str, message_id: bytes) -> Message | None:
         """The message with ``peer`` that has this id, where this device has kept it."""
@@ -210,6 +208,7 @@ class Attachments:
         """Take up what an earlier run left unfinished."""
         found = self.pending()
         self._spool.sweep({each.message.hex() for each in found})
+        self._saves.sweep()
         under_way = {entry.frame.id for entry in self._memory.outbound()}
         for upload in found:
             conversation = self._conversation(upload.peer)
@@ -223,7 +222,8 @@ class Attachments:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await asyncio.to_thread(self._spool.close)
+        for each in (self._spool, self._saves):
+            await asyncio.to_thread(each.close)
 
     # --- up ---
 

@@ -63,6 +63,7 @@ LEFT = (
     "client_identity",
     "client_outgoing",
     "client_restored",
+    "client_saves",
     "client_uploads",
     "e2ee_active",
     "e2ee_crossed",

@@ -28,7 +28,7 @@ from struct import Struct
 import msgspec
 
 from client.alterations import Weaker, altered, attempt, emptied, order, refusal
-from client.memory import Memory
+from client.memory import SAVES, Memory
 from client.messages import Event, Gone, Message
 from client.trust import now_ms
 from crypto_modes.content import (
@@ -244,7 +244,8 @@ class Contents:
         self._memory.replace_message(gone)
         for each in self._alterations(message.conversation, message.id):
             self._memory.replace_message(_unseen(each))
-        store.delete(_ALTERATIONS, message.conversation + message.id)
+        for table in (_ALTERATIONS, SAVES):
+            store.delete(table, message.conversation + message.id)
         if message.expires:
             store.delete(_EXPIRY, self._due(message))
 

@@ -11,6 +11,7 @@ client_names          b"n" || name, b"a" || account                 account, nam
 client_outgoing       conversation || id                            Outbound
 client_messages       conversation || id                            messages.Message
 client_cursors        conversation                                  last seq u64
+client_saves          conversation || id                            saving.Save
 client_team           (empty)                                       the moderation team's key
 ====================  ============================================  =========================
 
@@ -34,6 +35,7 @@ _IDENTITY, _NAMES = "client_identity", "client_names"
 _OUTGOING, _MESSAGES = "client_outgoing", "client_messages"
 _CURSORS = POSITIONS  # the modes read it, too
 _TEAM = "client_team"
+SAVES = "client_saves"  # ``saving.py``; goes with its message
 
 _SEQ = Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode

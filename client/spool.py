@@ -1,4 +1,4 @@
-"""The files of attachments on this device: sealed copies on their way out, and what is saved.
+"""The files of attachments on this device: sealed copies on their way, and what is saved.
 
 What may live here: making, reading and deleting these files, and names that are safe. What may
 not: the relay, or what a mode sends of a copy. All functions block on the disk; call them in a
@@ -18,11 +18,13 @@ import shutil
 import tempfile
 import unicodedata
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO, NamedTuple
 
 from crypto_modes import wire
-from crypto_modes.attachments import CHUNK, HEAD_SIZE, SALT_SIZE, Chunks, Sealer, count_of
+from crypto_modes.attachments import BITS, CHUNK, HEAD_SIZE, SALT_SIZE, Chunks, Sealer, count_of
 from crypto_modes.errors import BadArgument, CannotOpen, LimitExceeded, StoreUnavailable
 from crypto_modes.padding import padded_size
 from crypto_modes.primitives import TAG_SIZE
@@ -54,10 +56,12 @@ class Copy(NamedTuple):
 
 
 class Spool:
-    """The copies beside the key store at ``where``; of one in memory they go with the process."""
+    """The copies beside the key store at ``where``, in its ``box``; of one in memory they go with
+    the process.
+    """
 
-    def __init__(self, where: str) -> None:
-        self._beside = None if where == "memory" else Path(f"{where}.outbox")
+    def __init__(self, where: str, box: str) -> None:
+        self._beside = None if where == "memory" else Path(f"{where}.{box}")
         self._temporary: Path | None = None
 
     def seal(self, name: str, source: Source, key: bytes, limit: int) -> Copy:
@@ -94,6 +98,44 @@ class Spool:
             return Chunks.read(key, head).open(index, sealed, last=last)
         except CannotOpen:
             raise StoreUnavailable("the copy of an attachment on this device is damaged") from None
+
+    # --- on the way in: sealed as they travel, piece by piece, whether they are sealed or not ---
+
+    def standing(self, name: str) -> int:
+        """Where a file on its way in goes on: at its last whole piece, which is fetched once more,
+        because the answer says how large the file is.
+        """
+        path = self._directory() / name
+        with _refusals():
+            size = path.stat().st_size if path.exists() else 0
+        return max(0, size // _STORED - 1) * CHUNK
+
+    def put(self, name: str, key: bytes, at: int, piece: bytes, *, last: bool) -> None:
+        """Keep a piece. ``key`` is for this file alone. A piece may be put again, under its nonce:
+        it is the same one, or else the relay that gave both knows all that they could betray.
+        Not durable: ``get`` finds out.
+        """
+        sealed = _received(key).seal(at // CHUNK, piece, last=last)
+        with _refusals("an attachment cannot be kept until it is complete"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self._directory() / name, flags, 0o600)
+            with os.fdopen(descriptor, "wb") as copy:
+                copy.seek(at // CHUNK * _STORED)
+                copy.write(sealed)
+
+    def get(self, name: str, key: bytes, at: int, *, last: bool) -> bytes:
+        """The piece at ``at``. Raises ``StoreUnavailable`` where it is not as it was put."""
+        with _refusals(), (self._directory() / name).open("rb") as copy:
+            copy.seek(at // CHUNK * _STORED)
+            sealed = copy.read(_STORED)
+        try:
+            return _received(key).open(at // CHUNK, sealed, last=last)
+        except CannotOpen:
+            raise StoreUnavailable(
+                "what had come of this file was damaged on this device; save it again"
+            ) from None
+
+    # --- both ---
 
     def remove(self, name: str) -> None:
         """Delete a copy; where that fails, the next ``sweep`` does it."""
@@ -137,52 +179,67 @@ class Spool:
             raise
 
 
-class Saving:
-    """A file being saved: written aside, and given a name only when it is verified.
-
-    ``place`` is a directory, or a new file in one; else ``BadArgument``.
+class Target(NamedTuple):
+    """Where a file is to be saved: ``name`` is empty where its sender's is to be taken. ``part`` is
+    the hidden file that it is written to first.
     """
 
-    def __init__(self, place: Path) -> None:
-        inside = place.is_dir()
-        self._name = "" if inside else place.name
-        self._directory = place if inside else place.parent
-        if not self._directory.is_dir() or (place.exists() and not inside):
-            raise BadArgument(f"{place} is neither a directory nor a new file in one")
-        with _refusals(f"cannot save in {self._directory}"):
-            descriptor, path = tempfile.mkstemp(
-                prefix=".louver-", suffix=_PART, dir=self._directory
-            )
-        self._file = os.fdopen(descriptor, "wb")
-        self._path = Path(path)
+    directory: Path
+    name: str
+    part: Path
+
+
+def target_of(place: Path) -> Target:
+    """``place`` is a directory, or a new file in one; else ``BadArgument``. Raises
+    ``StoreUnavailable`` where nothing may be written.
+    """
+    inside = place.is_dir()
+    directory = place if inside else place.parent
+    if not directory.is_dir() or (place.exists() and not inside):
+        raise BadArgument(f"{place} is neither a directory nor a new file in one")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StoreUnavailable(f"cannot save in {directory}: nothing may be written there")
+    part = directory.absolute() / f".louver-{token_hex(8)}{_PART}"
+    return Target(directory, "" if inside else place.name, part)
+
+
+class Saving:
+    """A file being saved: written aside, and given a name only when it is verified."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        with self._refusals():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._file = os.fdopen(os.open(target.part, flags, 0o600), "wb")
 
     def write(self, data: bytes) -> None:
-        with _refusals(f"cannot save in {self._directory}"):
+        with self._refusals():
             self._file.write(data)
 
     def finish(self, suggested: str) -> Path:
         """Give it its name: the one that was asked for, or else the ``suggested`` one made safe,
         with a number where that is taken. Raises ``BadArgument``: nothing is ever overwritten.
         """
-        with _refusals(f"cannot save in {self._directory}"):
+        name = self._target.name
+        with self._refusals():
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            path = self._reserve(self._name or safe_name(suggested), exact=bool(self._name))
-            self._path.replace(path)
+            path = self._reserve(name or safe_name(suggested), exact=bool(name))
+            self._target.part.replace(path)
         return path
 
     def close(self) -> None:
         """Nothing stays of what was not finished."""
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._target.part.unlink(missing_ok=True)
 
     def _reserve(self, name: str, *, exact: bool) -> Path:
         """An empty file that was not there before; replacing it overwrites nobody's."""
         stem, dot, ending = name.rpartition(".")
         stem, ending = (stem, dot + ending) if stem else (name, "")
         for number in range(1, 1000):
-            path = self._directory / (name if number == 1 else f"{stem} ({number}){ending}")
+            path = self._target.directory / (name if number == 1 else f"{stem} ({number}){ending}")
             try:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             except FileExistsError:
@@ -190,7 +247,11 @@ class Saving:
                     break
             else:
                 return path
-        raise BadArgument(f"{self._directory / name} exists, and nothing is ever overwritten")
+        taken = self._target.directory / name
+        raise BadArgument(f"{taken} exists, and nothing is ever overwritten")
+
+    def _refusals(self) -> AbstractContextManager[None]:
+        return _refusals(f"cannot save in {self._target.directory}")
 
 
 def safe_name(name: str) -> str:
@@ -225,6 +286,11 @@ def kind_of(name: str) -> wire.Kind:
 def place_of(text: str) -> Path:
     """The path that a person means, who may write ``~`` for his own directory."""
     return Path(text).expanduser()
+
+
+def _received(key: bytes) -> Chunks:
+    """How a file on its way in is sealed here: the key is fresh, so the salt need not be."""
+    return Chunks(key, bytes(SALT_SIZE), BITS, b"inbox")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from client.session import Session
 from crypto_modes import wire
-from crypto_modes.attachments import Opener, sealed_size
+from crypto_modes.attachments import sealed_size
 from crypto_modes.content import Attachment
 from crypto_modes.errors import CannotOpen, FrameRefused, LouverError
 from crypto_modes.padding import padded_size
@@ -23,6 +23,8 @@ WINDOW = 4
 MOST_TRIES = 5
 
 Progress = Callable[[int, int], None]
+# Called in a thread with a place, the size of the whole, and the piece there.
+Keep = Callable[[int, int, bytes], None]
 
 
 def nobody(_done: int, _total: int) -> None:
@@ -60,15 +62,13 @@ class Transfer:
                     raise
         await self.step(begin.id, "keep")
 
-    async def down(
-        self, attachment: Attachment, write: Callable[[bytes], None], progress: Progress
-    ) -> None:
-        """Download and open, giving the plaintext to ``write`` in a thread, as it comes: it is
-        verified only once this returns. Raises ``CannotOpen`` or the relay's refusal.
+    async def down(self, attachment: Attachment, at: int, keep: Keep, progress: Progress) -> int:
+        """Download from the place ``at`` on, as it travels; how large the whole is.
+
+        Raises ``CannotOpen`` or the relay's refusal.
         """
-        opener = Opener(attachment)
         sizes = _sizes(attachment)
-        at, size = 0, 1
+        size = at + 1
         while at < size:
             places = range(at, min(size, at + WINDOW * wire.PIECE), wire.PIECE)
             for answer in await _all(
@@ -77,10 +77,10 @@ class Transfer:
                 size = answer.size
                 if size not in sizes or len(answer.data) != min(wire.PIECE, size - at):
                     raise CannotOpen("the relay gives another file than was sent")
-                await asyncio.to_thread(write, opener.update(answer.data))
+                await asyncio.to_thread(keep, at, size, answer.data)
                 at += len(answer.data)
             progress(at, size)
-        await asyncio.to_thread(write, opener.finish())
+        return size
 
     async def _put(
         self,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from client.spool import NAME_BYTES, Saving, Spool, kind_of, safe_name
+from client.spool import NAME_BYTES, Saving, Spool, kind_of, safe_name, target_of
 from crypto_modes import wire
 from crypto_modes.attachments import sealed_size
 from crypto_modes.errors import BadArgument, LimitExceeded, StoreUnavailable
@@ -75,7 +75,7 @@ def test_kinds_are_guessed_by_name(name: str, kind: str) -> None:
 
 
 def test_a_copy_is_sealed_private_and_the_same_in_every_form(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path / "keystore.db"))
+    spool = Spool(str(tmp_path / "keystore.db"), "outbox")
     copy = spool.seal("name", io.BytesIO(BODY), KEY, LIMIT)
     file = tmp_path / "keystore.db.outbox" / "name"
     assert file.stat().st_mode & 0o777 == 0o600
@@ -92,7 +92,7 @@ def test_a_copy_is_sealed_private_and_the_same_in_every_form(tmp_path: Path) -> 
 
 
 def test_a_copy_that_was_touched_is_not_sent(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path / "keystore.db"))
+    spool = Spool(str(tmp_path / "keystore.db"), "outbox")
     spool.seal("name", io.BytesIO(BODY), KEY, LIMIT)
     file = tmp_path / "keystore.db.outbox" / "name"
     raw = bytearray(file.read_bytes())
@@ -106,7 +106,7 @@ def test_a_copy_that_was_touched_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_what_fails_and_what_a_crash_left_goes(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path / "keystore.db"))
+    spool = Spool(str(tmp_path / "keystore.db"), "outbox")
     directory = tmp_path / "keystore.db.outbox"
     with pytest.raises(LimitExceeded):
         spool.seal("large", io.BytesIO(BODY), KEY, len(BODY) - 1)
@@ -129,7 +129,7 @@ def test_what_fails_and_what_a_crash_left_goes(tmp_path: Path) -> None:
 
 
 def test_copies_of_a_key_store_in_memory_go_with_it() -> None:
-    spool = Spool("memory")
+    spool = Spool("memory", "outbox")
     spool.seal("name", io.BytesIO(BODY), KEY, LIMIT)
     place = spool._temporary
     assert place is not None
@@ -139,14 +139,14 @@ def test_copies_of_a_key_store_in_memory_go_with_it() -> None:
 
 
 def test_nothing_has_a_name_before_it_is_finished(tmp_path: Path) -> None:
-    saving = Saving(tmp_path)
+    saving = Saving(target_of(tmp_path))
     saving.write(BODY)
     (part,) = tmp_path.iterdir()
     assert part.name.startswith(".louver-")
     saving.close()
     assert list(tmp_path.iterdir()) == []
     for _ in range(3):
-        saving = Saving(tmp_path)
+        saving = Saving(target_of(tmp_path))
         saving.write(BODY)
         saving.finish("a.tar.gz")
         saving.close()
@@ -159,7 +159,7 @@ def test_nothing_has_a_name_before_it_is_finished(tmp_path: Path) -> None:
 
 def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     wanted = tmp_path / "mine"
-    saving = Saving(wanted)
+    saving = Saving(target_of(wanted))
     saving.write(BODY)
     wanted.write_text("came first")
     with pytest.raises(BadArgument, match="overwritten"):
