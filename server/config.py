@@ -275,10 +275,23 @@ def _keys(settings: Settings) -> Iterator[Problem]:
                 f"keys.{name}", f'is missing, and keys.provider = "{keys.provider}" needs it'
             )
     # What a service unwraps would be readable on the way, and so would its token.
-    parts = urlsplit(keys.address)
+    yield from _private("keys.address", keys.address)
+
+
+def _moderation(settings: Settings) -> Iterator[Problem]:
+    vault, authority = settings.moderation.vault, settings.moderation.vault_authority
+    yield from _private("moderation.vault", vault)
+    if authority and not vault.startswith("https://"):
+        yield Problem("moderation.vault_authority", "means nothing without an https:// vault")
+    elif _is_unreadable(authority):
+        yield _unreadable("moderation.vault_authority", authority)
+
+
+def _private(key: str, address: str) -> Iterator[Problem]:
+    parts = urlsplit(address)
     safe = parts.scheme == "https" or (parts.scheme == "http" and _is_own(parts.hostname or ""))
-    if keys.address and not safe:
-        yield Problem("keys.address", "must be an https:// address (http:// on loopback only)")
+    if address and not safe:
+        yield Problem(key, "must be an https:// address (http:// on loopback only)")
 
 
 def _limits_fit_together(settings: Settings) -> Iterator[Problem]:
@@ -304,6 +317,7 @@ _RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     _certificate_with_key,
     _accounts,
     _keys,
+    _moderation,
     _limits_fit_together,
     _listeners_apart,
 )

@@ -269,6 +269,16 @@ class Moderation(Section):
         "makes it and the secret key, which is for the team and never for this machine. Left out: "
         "nobody can report.",
     )
+    vault: str = Field(
+        default="",
+        description="Where the vault is, such as https://vault.example.org:7490: it keeps the "
+        "access log, in which every step of the staff is entered before it has an effect. Left "
+        "out: the staff can do nothing.",
+    )
+    vault_authority: str = Field(
+        default="",
+        description="The authority of the vault's certificate (PEM); left out: the system's.",
+    )
 
 
 class Log(Section):

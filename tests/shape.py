@@ -32,7 +32,8 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
     "crypto_modes.wire": ("crypto_modes.errors", "crypto_modes.wire"),
     "server": ("crypto_modes", "server"),
     # back ends know their Protocol and nothing of the relay
-    "server.access_log": ("crypto_modes", "server.access_log", "server.secrets_file",
+    "server.access_log": ("crypto_modes", "server.access_log", "server.problems",
+                          "server.secrets_file",
                           "server.store.sqlite.faults", "server.store.sqlite.files"),
     "server.bus": ("crypto_modes", "server.bus"),
     "server.keyrings": ("crypto_modes", "server.keyrings", "server.secrets_file", "server.store"),
@@ -94,7 +95,12 @@ HOMES: dict[str, tuple[str, ...]] = {
     "redis": ("server.bus.redis",),
     "rich": ("client",),
     "segno": ("client",),
-    "starlette": ("server.http", "server.key_routes", "server.problems"),
+    "starlette": (
+        "server.access_log.routes",
+        "server.http",
+        "server.key_routes",
+        "server.problems",
+    ),
     "structlog": ("server.logs",),
     "typer": ("client.cli", "client.compare.cli", "server.cli"),
     "uvicorn": ("server.hosting",),

@@ -249,6 +249,12 @@ def test_no_value_breaks_a_message_into_lines(text: str) -> None:
         ([*PLAIN, "accounts.audience=x"], "accounts.audience means nothing without"),
         ([*PLAIN, "accounts.jwks=http://id.example"], "must be a file or an https:// address"),
         ([*PLAIN, "accounts.jwks=/nowhere"], "accounts.jwks names '/nowhere'"),
+        ([*PLAIN, "moderation.vault=http://v.example"], "moderation.vault must be an https://"),
+        ([*PLAIN, "moderation.vault_authority=/nowhere"], "means nothing without an https://"),
+        (
+            [*PLAIN, "moderation.vault=https://v.example", "moderation.vault_authority=/nowhere"],
+            "moderation.vault_authority names '/nowhere'",
+        ),
         ([*PLAIN, "limits.frame=2000"], "limits.before_hello is over limits.frame (2000)"),
         ([*PLAIN, "limits.outbox_bytes=70000"], "holds not even two frames"),
         ([*PLAIN, "internal.port=7443"], "internal.port is also listen.port"),

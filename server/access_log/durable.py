@@ -25,8 +25,8 @@ from crypto_modes.transparency.tiles import Tile
 from crypto_modes.transparency.tree import Proof
 from server.access_log import AccessLog, Receipt
 from server.access_log.disk import DECODE, WIRE_TEXT, Disk, Make, Row
+from server.access_log.exchange import ENTRIES_LIMIT
 
-ENTRIES_LIMIT = 100  # in one call
 # Waiting callers beyond this are refused: the disk does not keep up, and memory is not one.
 BACKLOG = 1000
 PAGE = 256
@@ -79,6 +79,11 @@ class DurableLog:
     def head(self) -> Note:
         """The newest checkpoint with the log's own signature; durable."""
         return self._disk.head
+
+    @property
+    def checkpoint(self) -> bytes:
+        """The newest checkpoint as everybody may have it."""
+        return self.head.encode()
 
     @property
     def size(self) -> int:
