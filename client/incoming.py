@@ -13,18 +13,24 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from client import withheld
 from client.contents import Contents
+from client.held import Arrived, Held
 from client.memory import Memory
-from client.messages import Event, Message, Unreadable
+from client.messages import Event, HeldBack, Message, Unreadable
 from client.sequence import Arrival, Sequence
 from client.session import Session
 from client.trust import Trust
 from crypto_modes import policy, wire
 from crypto_modes.contract import Opened
-from crypto_modes.errors import KeyChanged, LocalError, LouverError, StoreUnavailable
+from crypto_modes.errors import (
+    KeyChanged,
+    KeyRefused,
+    LocalError,
+    LogRefused,
+    LouverError,
+    StoreUnavailable,
+)
 from crypto_modes.transparency import key_log
 
 # Messages that wait to be taken before the socket is read no further.
@@ -35,11 +41,8 @@ HELD = 256
 ACK_SECONDS = 0.1
 ACK_AT_LEAST_EVERY = 64
 RETRY_SECONDS = 1.0
-
-
-class _Arrived(msgspec.Struct, frozen=True):
-    delivery: wire.Deliver
-    arrival: Arrival
+# How long after keys were refused they are asked for again, at first and at most.
+AGAIN_SECONDS, MOST_AGAIN_SECONDS = 30.0, 3600.0
 
 
 class Incoming:
@@ -59,8 +62,11 @@ class Incoming:
         self._trust = trust
         self._emit = emit
         self._account = b""
-        self._queue: deque[_Arrived] = deque()
-        self._held: dict[bytes, list[_Arrived]] = {}
+        self._queue: deque[Arrived] = deque()
+        self._held: dict[bytes, list[Arrived]] = {}  # by peer, whose key changed
+        self._refused = Held()
+        self._again: asyncio.TimerHandle | None = None
+        self._pause = AGAIN_SECONDS
         self._sequences: dict[bytes, Sequence] = {}
         self._to_ack: set[bytes] = set()
         self._unacked = 0
@@ -79,6 +85,9 @@ class Incoming:
 
     def reopened(self) -> None:
         """The relay now delivers again whatever it saw no ack of."""
+        for arrived in self._refused.take():
+            self._sequence(arrived.delivery.conversation).dropped(arrived.delivery.seq)
+        self._pause = AGAIN_SECONDS
         for sequence in self._sequences.values():
             sequence.reconnected()
 
@@ -87,7 +96,7 @@ class Incoming:
         if not self._placed(delivery, delivery.conversation):
             return
         arrival = self._sequence(delivery.conversation).arrived(delivery.seq)
-        self._queue.append(_Arrived(delivery, arrival))
+        self._queue.append(Arrived(delivery, arrival))
         self._arrived.set()
 
     def settled(self, conversation: bytes, seq: int) -> None:
@@ -100,6 +109,8 @@ class Incoming:
     def stopped(self, *, closed: bool) -> None:
         """The session ended, or the program ``closed`` it; what is queued may still be taken."""
         self._stopped, self._closed = not closed, closed
+        if self._again is not None:
+            self._again.cancel()
         self._arrived.set()
 
     # --- called by the program ---
@@ -184,14 +195,21 @@ class Incoming:
         empty = Opened(content=b"", kind=delivery.kind, warnings=("cannot_open",))
         return kept or self._message(delivery, name, empty)
 
-    async def _take(self, arrived: _Arrived) -> Message | None:
+    async def _take(self, arrived: Arrived) -> Message | None:
         """Open the first of the queue; None if it is not to be shown, now or ever."""
         delivery, arrival = arrived.delivery, arrived.arrival
+        if arrived.device in self._refused:
+            self._hold_back(arrived)
+            return None
         name = await self._name(delivery.sender)
         try:
             message = await self._trust.resolve(lambda: self._open_next(delivery, arrival, name))
         except KeyChanged:
             self._hold(arrived)
+            return None
+        except (KeyRefused, LogRefused) as error:
+            self._emit(HeldBack(delivery.conversation, delivery.sender, str(error)))
+            self._hold_back(arrived)
             return None
         except (LocalError, StoreUnavailable):
             raise  # nothing is wrong with the message; it stays first in the queue
@@ -202,7 +220,7 @@ class Incoming:
                 return None
             self._unreadable(delivery, str(error))
             message = None
-        self._queue.popleft()
+        self._dequeue(arrived)
         self._sequence(delivery.conversation).handled(delivery.seq)
         self._ack_soon(delivery.conversation)
         if len(self._queue) == CROWD // 2:
@@ -269,16 +287,38 @@ class Incoming:
         except LouverError:
             return self._memory.name_of(account)
 
-    def _hold(self, arrived: _Arrived) -> None:
+    def _dequeue(self, arrived: Arrived) -> None:
+        """It need not be the first any more: others may have been released meanwhile."""
+        del self._queue[next(at for at, each in enumerate(self._queue) if each is arrived)]
+
+    def _hold_back(self, arrived: Arrived) -> None:
+        """Keep a message until its sender's keys verify. It is not acked."""
+        self._dequeue(arrived)
+        if not self._refused.add(arrived):
+            self._sequence(arrived.delivery.conversation).dropped(arrived.delivery.seq)
+        if self._again is None:
+            loop = asyncio.get_running_loop()
+            self._again = loop.call_later(self._pause, self._take_again)
+            self._pause = min(2 * self._pause, MOST_AGAIN_SECONDS)
+
+    def _take_again(self) -> None:
+        """Look whether keys that were refused verify now, with the first message of each device."""
+        self._again = None
+        self._queue.extendleft(reversed(self._refused.take()))
+        self._arrived.set()
+
+    def _hold(self, arrived: Arrived) -> None:
         """Keep a message until the user decides about the sender's key. It is not acked."""
         delivery = arrived.delivery
         peer = delivery.recipient if delivery.sender == self._account else delivery.sender
-        self._queue.popleft()
+        self._dequeue(arrived)
         held = self._held.setdefault(peer, [])
         if not held:
             self._emit(self._trust.key_change(peer))
         if len(held) < HELD:
             held.append(arrived)
+        else:
+            self._sequence(delivery.conversation).dropped(delivery.seq)
 
     def _unreadable(self, delivery: wire.Deliver, reason: str) -> None:
         event = Unreadable(delivery.conversation, delivery.seq, delivery.sender, reason)

@@ -169,10 +169,20 @@ class RolledBack(msgspec.Struct, frozen=True):
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A message that cannot be opened; it was dropped, and no receipt was sent."""
+    """A message that cannot be opened, whatever comes; it was dropped, and no receipt was sent."""
 
     conversation: bytes
     seq: int
+    sender: bytes
+    reason: str
+
+
+class HeldBack(msgspec.Struct, frozen=True):
+    """Messages of ``sender`` wait: the relay shows keys for them that do not verify. They are not
+    lost, and are shown once it shows others; that is looked for now and then, and after a restart.
+    """
+
+    conversation: bytes
     sender: bytes
     reason: str
 
@@ -215,6 +225,7 @@ Event = (
     | Proposal
     | RolledBack
     | Unreadable
+    | HeldBack
     | Gone
     | NotSent
     | StateChange

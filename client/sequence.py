@@ -7,7 +7,7 @@ connection. So what is missing, the relay did not send.
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 
 import msgspec
 
@@ -25,18 +25,19 @@ class Sequence:
     device is not sent what came before it. ``upto``: all that arrived up to here is handled.
     """
 
-    __slots__ = ("_acked", "_here", "_waiting", "last", "upto")
+    __slots__ = ("_acked", "_dropped", "_here", "_waiting", "last", "upto")
 
     def __init__(self, last: int = 0) -> None:
         self.last = last
         self.upto = last
-        self._waiting: deque[int] = deque()
+        self._waiting: list[int] = []  # ascending
+        self._dropped = 0  # the lowest seq that is to come again, or 0
         self._here = 0  # the highest seq of this connection
         self._acked = 0
 
     def arrived(self, seq: int) -> Arrival:
         """A message to be handled arrived; ``handled`` must follow."""
-        self._waiting.append(seq)
+        insort(self._waiting, seq)
         return self._note(seq)
 
     def settled(self, seq: int) -> Arrival:
@@ -50,10 +51,16 @@ class Sequence:
         self._waiting.remove(seq)
         self._settle()
 
+    def dropped(self, seq: int) -> None:
+        """An arrival with this number could not be kept; it is to come again when reconnected, and
+        nothing from it on is acked before.
+        """
+        self._waiting.remove(seq)
+        self._dropped = min(self._dropped or seq, seq)
+
     def after(self, seq: int) -> int:
         """What ``upto`` will be once ``seq`` is handled."""
-        first = next((each for each in self._waiting if each != seq), self.last + 1)
-        return max(self.upto, first - 1)
+        return self._upto(next((each for each in self._waiting if each != seq), 0))
 
     def to_ack(self) -> int:
         """The seq to ack now; 0 where there is nothing new to say.
@@ -70,6 +77,9 @@ class Sequence:
     def reconnected(self) -> None:
         """The relay delivers again whatever it saw no ack of, and takes acks of that only."""
         self._here = self._acked = 0
+        if self._dropped:
+            self.last = min(self.last, self._dropped - 1)
+            self._dropped = 0
 
     def _note(self, seq: int) -> Arrival:
         self._here = max(self._here, seq)
@@ -80,5 +90,9 @@ class Sequence:
         return Arrival(missing=missing)
 
     def _settle(self) -> None:
-        first = self._waiting[0] if self._waiting else self.last + 1
-        self.upto = max(self.upto, first - 1)
+        self.upto = self._upto(self._waiting[0] if self._waiting else 0)
+
+    def _upto(self, first: int) -> int:
+        """Up to where all is handled, where ``first`` (0: none) is the first that waits."""
+        ends = (each for each in (first, self._dropped) if each)
+        return max(self.upto, min(ends, default=self.last + 1) - 1)

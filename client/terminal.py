@@ -18,6 +18,7 @@ from client.linking import Candidate
 from client.messages import (
     ChatState,
     Event,
+    HeldBack,
     KeyChange,
     KeyRefusal,
     LogRefusal,
@@ -217,6 +218,11 @@ class Talk:
                 return f"! {self._split_words(peer)}"
             case Unreadable(_, _, sender, reason) if sender == self.peer:
                 return f"! a message from {self.name} was dropped: {wording.plain(reason)}"
+            case HeldBack(_, sender, reason) if sender == self.peer:
+                return (
+                    f"! messages of {self.name} are held back until their keys verify:"
+                    f" {wording.plain(reason)}"
+                )
             case Proposal(_, policy) if self.peer in (policy.first, policy.second):
                 return self._proposal_words(event)
             case RolledBack(by, policy) if self.peer in (policy.first, policy.second):

@@ -46,6 +46,7 @@ class E2eeClient:
         """
         if isinstance(answer, wire.Devices):
             self._memory.learn(answer)
+            self._receiver.supplied(answer.account)
         elif isinstance(answer, wire.Keys):
             self._memory.handshakes.take(answer)
 

@@ -49,12 +49,22 @@ class _Came(NamedTuple):
 class Receiver:
     """Opens deliveries for one device."""
 
-    __slots__ = ("_asked", "_memory")
+    __slots__ = ("_answered", "_asked", "_memory")
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        # Messages whose sending device was asked for: a second look without it is final.
-        self._asked: set[tuple[bytes, bytes]] = set()
+        # Messages (sender, conversation, id) whose sending device was asked for. Once a list came,
+        # a second look without it is final; where none came, the message is none the worse for it.
+        self._asked: set[tuple[bytes, bytes, bytes]] = set()
+        self._answered: set[tuple[bytes, bytes, bytes]] = set()
+
+    def supplied(self, account: bytes) -> None:
+        """A verified list of ``account`` came."""
+        if len(self._answered) >= ASKED_LIMIT:
+            self._answered.clear()
+        came = {asked for asked in self._asked if asked[0] == account}
+        self._asked -= came
+        self._answered |= came
 
     def open(self, delivery: wire.Deliver) -> Opened:
         """The text of a delivery for this device.
@@ -143,7 +153,7 @@ class Receiver:
         return _Came(session, parsed, head.first, answered=False)
 
     def _sender(self, delivery: wire.Deliver) -> Party:
-        """The listed device that sent this; asks for the list once per message."""
+        """The listed device that sent this; asks for a list that names it, once per message."""
         sender, peers = delivery.sender, self._memory.peers
         known = peers.known(sender)
         party = None if known is None else known.devices.get(delivery.device)
@@ -153,9 +163,9 @@ class Receiver:
             raise KeyChanged("the peer's key changed; compare safety numbers, then accept it")
         if sender == self._memory.tools.account and peers.key(sender) is None:
             raise CannotOpen  # not linked yet: nobody could say which devices are this user's
-        asked = (delivery.conversation, delivery.id)
-        if asked in self._asked:
-            self._asked.discard(asked)
+        asked = (sender, delivery.conversation, delivery.id)
+        if asked in self._answered:
+            self._answered.discard(asked)
             raise CannotOpen
         if len(self._asked) >= ASKED_LIMIT:
             self._asked.clear()
