@@ -19,7 +19,7 @@ human count once: people are told apart by the ``subject`` that the identity pro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, Protocol, get_args
 
 import msgspec
 
@@ -111,6 +111,14 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return H(enc("louver/v1/grant/id", self.encode()))[:16]
 
 
+class Asked(Protocol):
+    """What approvals are given to: a ``Grant``, or an ``Order`` of ``holds``."""
+
+    @property
+    def requester(self) -> str: ...
+    def encode(self) -> bytes: ...
+
+
 class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The name of who approves and the signature, 64 bytes."""
 
@@ -127,8 +135,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     signature: wire.Signature
 
 
-def approve(grant: Grant, approver: str, key: SigningKey) -> Approval:
-    """Sign a grant; whether it may be is ``check``'s to say."""
+def approve(grant: Asked, approver: str, key: SigningKey) -> Approval:
+    """Sign what was asked for; whether it may be is ``check``'s to say."""
     return Approval(approver, key.sign(grant.encode()))
 
 
@@ -154,7 +162,7 @@ def check_request(grant: Grant, staff: Mapping[str, Person], now: int) -> Person
     return person
 
 
-def check_approval(grant: Grant, approval: Approval, staff: Mapping[str, Person]) -> Person:
+def check_approval(grant: Asked, approval: Approval, staff: Mapping[str, Person]) -> Person:
     """The person who gave this approval, and could. Raises ``GrantRefused``."""
     person, requester = staff.get(approval.approver), staff.get(grant.requester)
     if person is None or requester is None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from crypto_modes import grants
 from crypto_modes.grants import Approval, Grant, Person
+from crypto_modes.holds import Order
 from crypto_modes.keys import SigningKey
 from crypto_modes.transparency import access_log
 from crypto_modes.transparency.access_log import Entry, Leaf
@@ -24,6 +27,15 @@ GRANT = Grant(
     requester="mara",
     reason="what was answered",
 )
+ORDER = Order(
+    case=ALICE,
+    event="place",
+    target="account",
+    place=ALICE,
+    requester="mara",
+    reason="a court asks for it",
+    nonce=ALICE,
+)
 PLACE = "/vault/v1/open"
 
 
@@ -38,6 +50,10 @@ def staff(key: bytes) -> dict[str, Person]:
 
 def take_approval(key: bytes, mark: bytes) -> None:
     grants.check_approval(GRANT, Approval("sven", mark), staff(key))
+
+
+def take_order(key: bytes, mark: bytes) -> None:
+    grants.check_approval(ORDER, Approval("sven", mark), staff(key))
 
 
 def take_request(key: bytes, mark: bytes) -> None:
@@ -80,6 +96,11 @@ GRANTS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], objec
             ).id
         )
     ),
+    "hold": (
+        lambda key: grants.approve(ORDER, "sven", SigningKey(key)).signature,
+        take_order,
+    ),
+    "hold/id": equal_to(lambda key: msgspec.structs.replace(ORDER, place=key[:16]).id),
     "access": equal_to(lambda key: Leaf(TIME, ALICE, key).hash),
     "access/entry": equal_to(lambda key: entry(key).encode()),
     "access/commitment": equal_to(lambda key: access_log.commitment(ALICE, entry(key))),

@@ -42,6 +42,9 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
     "server.gateway": ("crypto_modes", "server.gateway", "server.limits", "server.link",
                        "server.outbox", "server.wheel"),
     "server.link": ("crypto_modes",),
+    # staff's use cases know the relay by a Protocol, and the log by another
+    "server.moderation": ("crypto_modes", "server.access_log", "server.moderation",
+                          "server.store"),
     "server.outbox": ("crypto_modes", "server.link"),
 }  # fmt: skip
 
@@ -65,16 +68,20 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "server.outbox": ("server.gateway",),
     "server.reveal": ("server.cli",),
     "server.team": ("server.cli",),
-    "server.store.sqlite": ("server.app", "server.reveal", "server.store.sqlite", "server.team"),
+    "server.moderation.sqlite": ("server.app",),
+    "server.store.sqlite": ("server.app", "server.moderation.sqlite", "server.reveal",
+                            "server.store.sqlite", "server.team"),
     # how a database's file is opened and what its errors mean, whose ever it is
     "server.store.sqlite.faults": ("server.access_log.disk", "server.store.sqlite"),
-    "server.store.sqlite.files": ("server.access_log.disk", "server.store.sqlite"),
-}
+    "server.store.sqlite.files": ("server.access_log.disk", "server.moderation.sqlite",
+                                  "server.store.sqlite"),
+}  # fmt: skip
 
 # Where a third-party package may be imported. One that is not listed may be imported nowhere.
 HOMES: dict[str, tuple[str, ...]] = {
     "aiobotocore": ("server.keyrings.kms",),
-    "apsw": ("client.keystore", "server.access_log.disk", "server.store.sqlite"),
+    "apsw": ("client.keystore", "server.access_log.disk", "server.moderation.sqlite",
+             "server.store.sqlite"),
     "argon2": ("client.unlocking", "server.accounts", "server.keyrings.passphrase"),
     "botocore": ("server.keyrings.kms",),
     "chitchat_dataset": ("client.compare",),
@@ -106,7 +113,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "uvicorn": ("server.hosting",),
     "uvloop": ("client.cli", "client.compare", "server.app", "server.cli"),
     "websockets": ("client.connection", "server.gateway"),
-}
+}  # fmt: skip
 
 # `crypto_modes` has no I/O, no clock, and no randomness that is not passed in.
 PURE = "crypto_modes"

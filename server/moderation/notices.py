@@ -1,0 +1,141 @@
+"""Notices: what users are told about decisions that concern them, and from when on.
+
+What may live here: making notices, handing them out, noting that they were read, and the moment at
+which a delayed one falls due. What may not: why one is made (``actions``, ``appeals``,
+``granting``), frames and sockets. No notice names one of the staff, or who reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from crypto_modes.contract import ID_SIZE
+from crypto_modes.transparency.access_log import Entry
+from server.moderation.desk import Desk, changed
+from server.moderation.records import Action, Asked, Notice, Statement
+
+PAGE = 50
+REDRESS = (
+    "You can appeal once, in your own words, with `louver appeal`; somebody else than who decided"
+    " will look at it. You can also go to a court or an out-of-court body."
+)
+
+
+class Notices:
+    """What each account is told."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def of(self, account: bytes, after: int = 0, limit: int = PAGE) -> list[Notice]:
+        """Up to 50 of the account's notices that are due, with a higher number, ascending."""
+        desk, now = self._desk, self._desk.now()
+        found = await desk.store.notices(account, now, after, min(limit, PAGE))
+        async with desk.lock:
+            await self._note_told([each.id for each in found if not each.told])
+        return found
+
+    async def read(self, account: bytes, ids: Sequence[bytes]) -> int:
+        """The user has read these; how many of them were his, due and unread."""
+        desk, now = self._desk, self._desk.now()
+        async with desk.lock:
+            found = [await desk.store.get(Notice, id_) for id_ in dict.fromkeys(ids)]
+            unread = [
+                changed(each, read=now, told=each.told or now)
+                for each in found
+                if each and each.account == account and each.due <= now and not each.read
+            ]
+            await desk.store.put(*unread)
+        return len(unread)
+
+    async def tick(self) -> int:
+        """Tell connected devices what fell due; how many notices. Call it every minute."""
+        desk = self._desk
+        due = await desk.store.untold(desk.now(), PAGE)
+        async with desk.lock:
+            await self._note_told([each.id for each in due if desk.hooks.tell(each)])
+        return len(due)
+
+    def push(self, notices: Sequence[Notice]) -> None:
+        """Tell connected devices at once; who is away asks when he comes."""
+        for notice in notices:
+            if notice.due <= self._desk.now():
+                self._desk.hooks.tell(notice)
+
+    async def _note_told(self, ids: Sequence[bytes]) -> None:
+        desk = self._desk
+        found = [await desk.store.get(Notice, id_) for id_ in ids]
+        told = [changed(each, told=desk.now()) for each in found if each and not each.told]
+        if told:
+            await desk.store.put(*told)
+
+
+def of_action(desk: Desk, action: Action) -> Notice:
+    """The statement of reasons of an action, for whom it concerns."""
+    return _notice(
+        desk,
+        account=action.account,
+        topic="report" if action.kind == "none" else "action",
+        action=action.id,
+        kind=action.kind,
+        outcome="nothing" if action.kind == "none" else "",
+        conversation=action.conversation,
+        until=action.until,
+        count=len(action.seqs),
+        statement=action.statement,
+    )
+
+
+def of_report(desk: Desk, reporter: bytes) -> Notice:
+    """What became of a report: that something was done, and nothing of what."""
+    return _notice(desk, account=reporter, topic="report", outcome="acted")
+
+
+def of_decision(desk: Desk, action: Action, outcome: str, reason: str) -> Notice:
+    """What became of an appeal."""
+    return _notice(
+        desk,
+        account=action.account,
+        topic="decision",
+        action=action.id,
+        kind=action.kind,
+        outcome=outcome,
+        statement=Statement(facts=reason, rule=action.statement.rule),
+    )
+
+
+def of_grant(desk: Desk, asked: Asked, account: bytes, due: int) -> Notice:
+    """Something of a conversation may be read; told once the gag of the request ends."""
+    grant = asked.grant
+    return _notice(
+        desk,
+        account=account,
+        topic="opened",
+        due=max(due, desk.now()),
+        basis=grant.basis,
+        conversation=grant.conversation,
+        count=grant.last - grant.first + 1,
+    )
+
+
+def entries(desk: Desk, notices: Sequence[Notice], case: bytes = b"") -> list[Entry]:
+    """What the log has of them: whom, why and from when on, nothing of what they say."""
+    return [
+        desk.entry(
+            "notice",
+            "",
+            case=case,
+            basis=each.basis,
+            # Not who reported: the auditors and the lawyers of others read the log.
+            account=b"" if each.topic == "report" else each.account,
+            conversation=each.conversation,
+            detail={"topic": each.topic, "due": str(each.due)},
+        )
+        for each in notices
+    ]
+
+
+def _notice(desk: Desk, **fields: Any) -> Notice:
+    now = desk.now()
+    return Notice(**{"id": desk.random(ID_SIZE), "time": now, "due": now, **fields})
