@@ -28,6 +28,7 @@ Only exception classes live here. An error carries the stable wire ``code`` of
     │   ├── LogRefused             a transparency log that contradicts itself or proves nothing
     │   ├── CannotOpen             does not decrypt, or not to what was committed
     │   ├── ReportRefused          evidence that proves nothing
+    │   ├── Held                   held back for review by the operator's lists
     │   └── GrantRefused           a grant, approval or request of the staff that does not hold
     ├── Unavailable                a service we depend on; try again
     │   ├── KeyServiceUnavailable
@@ -189,6 +190,12 @@ class ReportRefused(RemoteError):
     """Evidence that proves nothing."""
 
     code = 130
+
+
+class Held(RemoteError):
+    """A message that the operator's lists hold back until a moderator has looked at it."""
+
+    code = 131
 
 
 class GrantRefused(RemoteError):

@@ -49,6 +49,7 @@ from server.observe import Metrics
 from server.platform_keys import open_keys
 from server.relay import Relay, now_ms
 from server.reports import team_key
+from server.scanning import Scanning
 from server.secrets_file import private_directory, secret_file, token_file
 from server.service import Service
 from server.session import Session, table
@@ -85,6 +86,7 @@ class App:
     internal: Internal
     confirming: Confirming
     data_keys: DataKeyCache
+    scanning: Scanning
     key_care: KeyCare
 
     def __init__(
@@ -137,6 +139,11 @@ class App:
         await bus.open()
         self._closing.push_async_callback(bus.close)
         server_modes = await self._modes(data)
+        team = team_key(settings.moderation.key)
+        secret = secret_file(data / "scanning.key", SECRET_SIZE)
+        self.scanning = Scanning(settings, self.store, self.known, team, secret, self.watch)
+        await self.scanning.open()
+        self._closing.push_async_callback(self.scanning.close)
         self.relay = Relay(
             settings=settings,
             store=self.store,
@@ -149,7 +156,8 @@ class App:
             log_key=await signing_key(self.store, data),
             observer=self.watch,
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
-            team=team_key(settings.moderation.key),
+            scanning=self.scanning,
+            team=team,
         )
         await self.relay.ending.load(now_ms())
         self.service = Service(self.relay, self.watch)
@@ -218,10 +226,12 @@ class App:
         be used.
         """
         changes = reloadable_changes(self.settings, settings)
+        lists = self.scanning.read(settings)
         if self._certificate is not None:
             self._certificate.reload()
         log = settings.log
         logs.configure(log.level, log.format, self._log_key)
+        self.scanning.lists = lists
         self.gateway.reload(gateway_settings(settings))
         await self.relay.reload(settings)
         self.settings = settings

@@ -42,7 +42,7 @@ MODES = tuple(mode.name for mode in BUILTIN)
 DEFAULT = "default"
 FILE_LIMIT = 1024 * 1024
 # Where something may change while connections are open; a prefix ends in a dot.
-RELOADABLE = ("mode", "modes.", "limits.", "features.", "log.level", "listen.origins")
+RELOADABLE = ("mode", "modes.", "limits.", "features.", "log.level", "listen.origins", "scanning.")
 # Variables that begin like ours but belong to our programs rather than to the tree.
 OTHER_VARIABLES = frozenset({"LOUVER_CONFIG"})
 

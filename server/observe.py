@@ -24,7 +24,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from crypto_modes import wire
+from crypto_modes import scanning, wire
 from server import logs
 
 # Seconds, five per decade from 10 us to 100 s, so that every percentile is within 26 %.
@@ -79,6 +79,7 @@ class Metrics(Collector):
         self.frames = dict.fromkeys(_FRAME_TYPES, 0)
         self.errors = dict.fromkeys(wire.CODES, 0)
         self.closes: Counter[int] = Counter()
+        self.hits: dict[str, int] = dict.fromkeys(scanning.ACTIONS, 0)
         self.duplicates = 0
         self._info: dict[str, str] = {}
         self._modes: dict[str, ModeMetrics] = {}
@@ -121,6 +122,7 @@ class Metrics(Collector):
             "code",
             self._by_close(),
         )
+        yield _counts("scanned", "Messages that lists found something in", "action", self.hits)
         yield _total("duplicates", "Messages sent again with the same id", self.duplicates)
         yield _total("log_fields_dropped", "Log fields not on the list", logs.dropped())
         for name, (meaning, read) in self._gauges.items():

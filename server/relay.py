@@ -35,6 +35,7 @@ from server.limits import Rates
 from server.mailboxes import Mailboxes
 from server.receipts import Receipts
 from server.reports import Reports
+from server.scanning import Scanning
 from server.sending import TRIES, Outgoing
 from server.session import Session
 from server.settings_tree import Settings
@@ -72,6 +73,7 @@ class Relay:
         log_key: SigningKey,
         observer: Watch,
         epoch: int,
+        scanning: Scanning,
         team: bytes = b"",
     ) -> None:
         self.settings = settings
@@ -90,6 +92,7 @@ class Relay:
         self.rates = Rates(settings.limits)
         self.key_log = KeyLog(store, log_key, self.rates)
         self.entrance = Entrance(self, credentials)
+        self.scanning = scanning
         self.outgoing = Outgoing(self)
         self.reports = Reports(store, self.rates, observer, team)
         self.mailboxes = Mailboxes(time.monotonic)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crypto_modes import wire
@@ -22,6 +22,7 @@ from crypto_modes.errors import (
     Unavailable,
     UnknownDevice,
 )
+from crypto_modes.scanning import Hit, held
 from server.conversations import Conversation
 from server.directory import UNREACHABLE, Entry, public
 
@@ -40,6 +41,7 @@ class Sending:
 
     __slots__ = (
         "_frame",
+        "_hits",
         "_mode",
         "_outbox",
         "_recipient",
@@ -60,8 +62,10 @@ class Sending:
         frame: wire.Send,
         conversation: Conversation,
         mode: ServerMode,
+        hits: Sequence[Hit] = (),
     ) -> None:
         self._outbox = outbox
+        self._hits = hits
         self._session = session
         self._frame = frame
         self._mode = mode
@@ -144,6 +148,8 @@ class Sending:
             return
         relay.observer.accepted(meta.mode, time.perf_counter() - self._started)
         relay.bus.publish(self.parties, stored)
+        if self._hits:
+            relay.scanning.flag(meta, self._frame.body, self._hits)
 
 
 class Outgoing:
@@ -181,9 +187,12 @@ class Outgoing:
         self._admissible(session, frame, conversation, peer)
         if frame.copies and not _current_devices(session, frame, own, peer):
             return None
+        hits = relay.scanning.scan(frame.mode, frame.body) if frame.body else ()
+        if held(hits):
+            relay.scanning.hold(_unplaced(session, frame, conversation), frame.body, hits)
         session.sending()
         mode = relay.modes[frame.mode]
-        self.submit(Sending(self, session, frame, conversation, mode))
+        self.submit(Sending(self, session, frame, conversation, mode, hits))
         return None
 
     def submit(self, sending: Sending) -> None:
@@ -259,6 +268,22 @@ class Outgoing:
             raise FrameRefused("`to` and `conversation` name two different conversations")
         conversation.check(frame.kind, frame.mode, frame.epoch)
         self.relay.ending.check_send(frame.mode)
+
+
+def _unplaced(session: Session, frame: wire.Send, conversation: Conversation) -> Meta:
+    """The context of a message that has no place in its conversation, and may never get one."""
+    return Meta(
+        conversation.id,
+        0,
+        frame.id,
+        session.account,
+        session.device,
+        conversation.other(session.account),
+        frame.kind,
+        frame.mode,
+        frame.epoch,
+        time.time_ns() // 1_000_000,
+    )
 
 
 def _current_devices(session: Session, frame: wire.Send, own: Entry, peer: Entry) -> bool:

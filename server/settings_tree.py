@@ -57,6 +57,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
 ]
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Word = Annotated[str, Field(max_length=32, pattern=r"^([a-z][a-z0-9_]*)?$")]
 Seconds = Annotated[float, Field(ge=0.1, le=3600)]
 Rate = Annotated[float, Field(gt=0, le=1e9)]
@@ -281,6 +282,17 @@ class Moderation(Section):
     )
 
 
+class Scanning(Section):
+    """What the operator looks for in messages that the relay can read, before it seals them."""
+
+    lists: Texts = Field(
+        default=(),
+        description='Lists as ACTION:CATEGORY:KIND:FILE, such as "flag:spam:words:lists/spam.txt" '
+        'or "hold:fraud:links:lists/hosts.txt". flag: a sealed report for the moderation team. '
+        "hold: the message is refused as well, until one of them lets it go. One entry a line.",
+    )
+
+
 class Log(Section):
     """What the relay writes to standard error."""
 
@@ -321,6 +333,7 @@ class Settings(BaseSettings):
     features: Features = Features()
     limits: Limits = Limits()
     moderation: Moderation = Moderation()
+    scanning: Scanning = Scanning()
     log: Log = Log()
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)

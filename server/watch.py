@@ -78,6 +78,10 @@ class Watch:
         """A message was sent again with the same id."""
         self.metrics.duplicates += 1
 
+    def scanned(self, action: str) -> None:
+        """The operator's lists found something in a message, and this is what became of it."""
+        self.metrics.hits[action] += 1
+
     def delivered(self, mode: str, stamped: int) -> None:
         """A message that the relay stamped at this time (ms) goes out to a device now."""
         self._modes[mode].delivered.observe(time.time() - stamped / 1000)

@@ -1,4 +1,4 @@
-"""An example of each label of grants and of the access log: what makes it, and what takes it.
+"""An example of each label of moderation: what makes it, and what takes it.
 
 What may live here: the table ``GRANTS`` for ``labels``. What may not: assertions.
 """
@@ -15,7 +15,8 @@ from crypto_modes.holds import Order
 from crypto_modes.keys import SigningKey
 from crypto_modes.transparency import access_log
 from crypto_modes.transparency.access_log import Entry, Leaf
-from tests.mode_ends import ALICE, TIME
+from server import scanning
+from tests.mode_ends import ALICE, DRAFT, TIME, meta_of
 
 GRANT = Grant(
     case=ALICE,
@@ -37,6 +38,7 @@ ORDER = Order(
     nonce=ALICE,
 )
 PLACE = "/vault/v1/open"
+META = meta_of(DRAFT, "tls")
 
 
 def staff(key: bytes) -> dict[str, Person]:
@@ -101,6 +103,8 @@ GRANTS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], objec
         take_order,
     ),
     "hold/id": equal_to(lambda key: msgspec.structs.replace(ORDER, place=key[:16]).id),
+    "scanning/held": equal_to(lambda key: scanning.held_digest(key, META, b"text")),
+    "scanning/report": equal_to(lambda key: scanning.report_id(key, META)),
     "access": equal_to(lambda key: Leaf(TIME, ALICE, key).hash),
     "access/entry": equal_to(lambda key: entry(key).encode()),
     "access/commitment": equal_to(lambda key: access_log.commitment(ALICE, entry(key))),

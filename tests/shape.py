@@ -79,6 +79,7 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
 
 # Where a third-party package may be imported. One that is not listed may be imported nowhere.
 HOMES: dict[str, tuple[str, ...]] = {
+    "ahocorasick_rs": ("crypto_modes.scanning",),
     "aiobotocore": ("server.keyrings.kms",),
     "apsw": ("client.keystore", "server.access_log.disk", "server.moderation.sqlite",
              "server.store.sqlite"),

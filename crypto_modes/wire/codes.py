@@ -21,6 +21,7 @@ CODES: dict[int, str] = {
     122: "stale_devices",
     123: "below_floor",
     130: "report_not_valid",
+    131: "held_for_review",
     140: "key_service_unavailable",
     141: "store_unavailable",
 }

@@ -7,7 +7,7 @@ truth: ``append`` reports success only after the commit is durable. Times are mi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -115,6 +115,14 @@ class SealedReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"<SealedReport {self.number}>"
+
+
+class HeldMessage(NamedTuple):
+    """A message that scanning held: the report about it, 16 bytes, its digest, 32, its sender."""
+
+    report: bytes
+    digest: bytes
+    sender: bytes
 
 
 class LogProofs(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,6 +317,15 @@ class Store(Protocol):
         Raises ``Forbidden`` where this reporter has used one of the tags, ``LimitExceeded`` where
         ``limit`` reports of his are kept.
         """
+
+    async def put_held(self, message: HeldMessage) -> None:
+        """Remember what a report of scanning held. Durable; again is no harm."""
+
+    async def release_held(self, report: bytes) -> HeldMessage:
+        """Let it go. Durable. Raises ``Forbidden`` where nothing is held under that report."""
+
+    async def released(self, limit: int) -> list[bytes]:
+        """The digests that were let go, the latest of them in their order."""
 
     async def reports(self, after: int, limit: int) -> list[SealedReport]:
         """Up to ``limit`` reports with a higher number, ascending."""

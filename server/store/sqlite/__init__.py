@@ -27,6 +27,7 @@ from server.store import (
     BlobState,
     Device,
     Head,
+    HeldMessage,
     LogProofs,
     LogRow,
     SealedReport,
@@ -38,6 +39,7 @@ from server.store.sqlite import (
     blobs,
     directory,
     files,
+    held,
     key_log,
     marks,
     messages,
@@ -290,6 +292,15 @@ class SqliteStore(KeyFile):
 
     async def put_report(self, report: SealedReport, limit: int) -> SealedReport:
         return await self._write(reports.put, report, limit)
+
+    async def put_held(self, message: HeldMessage) -> None:
+        await self._write(held.put, message)
+
+    async def release_held(self, report: bytes) -> HeldMessage:
+        return await self._write(held.release, report)
+
+    async def released(self, limit: int) -> list[bytes]:
+        return await self._read(held.released, limit)
 
     async def reports(self, after: int, limit: int) -> list[SealedReport]:
         return await self._read(reports.page, after, limit)

@@ -26,6 +26,7 @@ from server.keyrings.data_keys import DataKeyCache
 from server.listening import gateway_settings
 from server.observe import Metrics
 from server.relay import Relay, now_ms
+from server.scanning import Scanning
 from server.session import Session, table
 from server.settings_tree import Settings
 from server.store.blob_files import BlobFiles
@@ -157,6 +158,7 @@ class Node:
             log_key=SigningKey(_PEPPER),
             observer=watch,
             epoch=await store.service_epoch(settings.modes_by_kind()),
+            scanning=Scanning(settings, store, _KNOWN, b"", _PEPPER, watch),
         )
         await self._relay.ending.load(now_ms())
         relay, legal = self._relay, table(self._relay)

@@ -1,0 +1,212 @@
+"""Proactive scanning: the operator's lists on what the relay can read, before it is sealed.
+
+What may live here: reading the lists, what becomes of a hit, and letting go of what was held. What
+may not: how a list is matched (``crypto_modes.scanning``), who reviews (``moderation``), or any
+mode in which the relay cannot read: there nothing is scanned, and nothing here asks for it.
+
+Whatever is found is sealed to the moderation team's key like a user's report, so that the relay
+keeps no second copy of a text and nobody sees it but through the vault::
+
+    flag    the message goes on; a sealed report lies in the queue
+    hold    it is refused (131); the report lies in the queue; once a moderator released it, the
+            same message from the same sender into the same conversation passes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from crypto_modes import reports, scanning
+from crypto_modes.contract import Meta, Mode
+from crypto_modes.encoding import enc
+from crypto_modes.errors import BadConfig, Held, LouverError
+from crypto_modes.primitives import hmac
+from crypto_modes.reports import CATEGORIES, Category, Item, Report
+from crypto_modes.scanning import ACTIONS, Hit, Links, TextScanner, Words
+from server.limits import Buckets
+from server.settings_tree import Settings
+from server.store import HeldMessage, SealedReport, Store
+from server.watch import Watch
+
+# Who reports: no account has this id.
+SCANNER = bytes(16)
+LIST_LIMIT = 16 * 2**20
+# Of all hits; and of one sender, so that nobody fills the queue with his own.
+KEPT_LIMIT = 1_000_000
+SENDER_RATE, SENDER_BURST = 1 / 60, 20
+# What was let go is remembered, the latest of it.
+RELEASED_LIMIT = 10_000
+
+_KINDS: dict[str, type[Words] | type[Links]] = {"words": Words, "links": Links}
+
+
+class Listed(NamedTuple):
+    """One list: its scanner, and the category of what it finds."""
+
+    scanner: TextScanner
+    category: Category
+
+
+class Scanning:
+    """The lists of one relay. ``secret``, 32 bytes, hides from a copy of the database what was
+    held. Raises ``BadConfig`` for lists that cannot be used."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        registry: Mapping[str, Mode],
+        team: bytes,
+        secret: bytes,
+        observer: Watch,
+    ) -> None:
+        self._store = store
+        self._team = team
+        self._secret = secret
+        self._observer = observer
+        self._senders = Buckets[bytes](SENDER_RATE, SENDER_BURST)
+        self._readable = frozenset(
+            name for name, mode in registry.items() if mode.visibility["relay_memory"]
+        )
+        self._released: dict[bytes, None] = {}
+        self._work: set[asyncio.Task[None]] = set()
+        self.lists = self.read(settings)
+
+    def read(self, settings: Settings) -> dict[str, Listed]:
+        """The lists as their files are now, for ``lists``. Raises ``BadConfig``."""
+        if settings.scanning.lists and not self._team:
+            raise BadConfig(
+                "scanning.lists needs moderation.key: what is found is sealed to the team"
+            )
+        return dict(_listed(each) for each in settings.scanning.lists)
+
+    def scan(self, mode: str, content: bytes) -> Sequence[Hit]:
+        """What the lists find in a message; nothing where the mode keeps the relay out."""
+        if not self.lists or mode not in self._readable:
+            return ()
+        text = scanning.comparable(scanning.words_of(content))
+        if not text:
+            return ()
+        return [hit for each in self.lists.values() for hit in each.scanner.scan(text)]
+
+    def flag(self, meta: Meta, content: bytes, hits: Sequence[Hit]) -> None:
+        """Report what was accepted nevertheless. It does not wait and does not fail its message."""
+        self._spawn(self._report(meta, content, hits, b""))
+
+    def hold(self, meta: Meta, content: bytes, hits: Sequence[Hit]) -> None:
+        """Report what is refused, and raise ``Held``, unless a moderator let this message go."""
+        digest = held_digest(self._secret, meta, content)
+        if digest in self._released:
+            return
+        self._spawn(self._report(meta, content, hits, digest))
+        raise Held("this message is held for review; send it again once you hear that it may go")
+
+    async def open(self) -> None:
+        """Remember what was released before the last stop."""
+        self._released.update(dict.fromkeys(await self._store.released(RELEASED_LIMIT)))
+
+    async def release(self, report: bytes) -> bytes:
+        """Let what the report is about pass from now on; who sent it. Raises ``Forbidden`` where
+        nothing is held under it."""
+        held = await self._store.release_held(report)
+        self._released[held.digest] = None
+        while len(self._released) > RELEASED_LIMIT:
+            del self._released[next(iter(self._released))]
+        self._observer.changed("held message released")
+        return held.sender
+
+    async def close(self) -> None:
+        """Wait for the reports under way."""
+        if self._work:
+            await asyncio.wait(self._work)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._quietly(work))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _quietly(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except LouverError as error:
+            self._observer.fault("scanning", error)
+
+    async def _report(self, meta: Meta, content: bytes, hits: Sequence[Hit], digest: bytes) -> None:
+        self._observer.scanned(hits[0].action)
+        if self._senders.take(meta.sender, time.monotonic()) > 0.0:
+            return
+        report = self._about(meta, content, hits)
+        sealed = SealedReport(
+            id=report_id(self._secret, meta),
+            reporter=SCANNER,
+            time=report.created,
+            tags=reports.tags(report),
+            sealed=reports.seal(self._team, report),
+        )
+        await self._store.put_report(sealed, KEPT_LIMIT)
+        if digest:
+            await self._store.put_held(HeldMessage(sealed.id, digest, meta.sender))
+
+    def _about(self, meta: Meta, content: bytes, hits: Sequence[Hit]) -> Report:
+        words = "; ".join(f"{hit.action}: {hit.entry!r} of {hit.list}" for hit in hits)
+        item = Item(
+            conversation=meta.conversation,
+            seq=meta.seq,
+            id=meta.id,
+            sender=meta.sender,
+            device=meta.device,
+            recipient=meta.recipient,
+            kind=meta.kind,
+            mode=meta.mode,
+            time=meta.time,
+            message=content,
+        )
+        return Report(
+            relay=self._store.deployment,
+            reporter=SCANNER,
+            reported=meta.sender,
+            category=self.lists[hits[0].list].category if hits[0].list in self.lists else "other",
+            words=words.encode()[: reports.WORDS_LIMIT].decode(errors="ignore"),
+            created=meta.time,
+            items=(item,),
+        )
+
+
+def held_digest(secret: bytes, meta: Meta, content: bytes) -> bytes:
+    """By which a held message is known again under another id, 32 bytes."""
+    place = enc("louver/v1/scanning/held", meta.conversation, meta.sender, content)
+    return hmac(secret, place)
+
+
+def report_id(secret: bytes, meta: Meta) -> bytes:
+    """The id of the report about a message, 16 bytes: the same however often it is sent."""
+    return hmac(secret, enc("louver/v1/scanning/report", meta.conversation, meta.id))[:16]
+
+
+def _listed(setting: str) -> tuple[str, Listed]:
+    """A list by its setting, ``hold:minors:words:lists/x.txt``. Raises ``BadConfig``."""
+    action, category, kind, file = (*setting.split(":", 3), "", "", "")[:4]
+    if action not in ACTIONS or category not in CATEGORIES or kind not in _KINDS or not file:
+        raise BadConfig(
+            f"scanning.lists: {setting!r} is not {'|'.join(ACTIONS)}:CATEGORY:"
+            f"{'|'.join(_KINDS)}:FILE, with one of the categories {', '.join(CATEGORIES)}"
+        )
+    name = Path(file).name
+    return name, Listed(
+        _KINDS[kind](name, action, scanning.parse_list(name, _read(file))), category
+    )
+
+
+def _read(file: str) -> bytes:
+    try:
+        with Path(file).open("rb") as opened:
+            raw = opened.read(LIST_LIMIT + 1)
+    except OSError as error:
+        raise BadConfig(f"scanning.lists: cannot read {file}: {error.strerror}") from None
+    if len(raw) > LIST_LIMIT:
+        raise BadConfig(f"scanning.lists: {file} has more than {LIST_LIMIT // 2**20} MiB")
+    return raw
