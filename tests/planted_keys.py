@@ -12,6 +12,7 @@ from tests.removals import always
 LOG, WATCH = "client.key_log.KeyLog.", "client.key_watch.KeyWatch."
 TREE = "crypto_modes.transparency."
 ATTACK = "attack_key_log::test_"
+SPLIT = "attack_key_log::test_"
 
 PLANTS: tuple[Plant, ...] = (
     fault(
@@ -66,7 +67,7 @@ PLANTS: tuple[Plant, ...] = (
         19,
         "the comparison of the log with what peers say of it",
         {TREE + "key_log.heard": always(())},
-        ATTACK + "a_split_view_shows_when_the_two_sides_write_to_somebody",
-        ATTACK + "a_head_that_the_relay_denies_is_a_split_view",
+        SPLIT + "a_split_view_shows_when_the_two_sides_write_to_somebody",
+        SPLIT + "a_head_that_the_relay_denies_is_a_split_view",
     ),
 )

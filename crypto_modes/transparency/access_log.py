@@ -59,6 +59,9 @@ RECORDS_LIMIT = 500
 DETAIL_LIMIT = 16
 
 
+_LEAF = "louver/v1/access"
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step, for people who may see it. Ids are 16 bytes or empty, ``time`` is milliseconds.
 
@@ -125,13 +128,13 @@ class Leaf(msgspec.Struct, frozen=True):
 
     def encode(self) -> bytes:
         """The bytes of the leaf, which everybody may have."""
-        return enc("louver/v1/access", self.time, self.mark, self.commitment)
+        return enc(_LEAF, self.time, self.mark, self.commitment)
 
     @classmethod
     def decode(cls, raw: bytes) -> Leaf:
         """The leaf of these bytes. Raises ``LogRefused``."""
         try:
-            time, mark, commitment = dec("louver/v1/access", raw)
+            time, mark, commitment = dec(_LEAF, raw)
             found = cls(number(time), mark, commitment)
         except (FrameRefused, ValueError):
             raise LogRefused("this is no leaf of an access log") from None
