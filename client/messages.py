@@ -152,7 +152,8 @@ class SplitView(msgspec.Struct, frozen=True):
 class Proposal(msgspec.Struct, frozen=True):
     """The account ``by`` has proposed other modes, and really signed that; they are not in force.
 
-    To agree is to ``propose`` the same. What is in force comes as the ``wire.Policy`` itself.
+    To agree is ``proposals.agree`` with its ``policy.digest``. What is in force comes as the
+    ``wire.Policy`` itself.
     """
 
     by: bytes

@@ -36,12 +36,6 @@ def changes(old: Mapping[wire.Kind, str], new: wire.Modes, words: Words) -> str:
     )
 
 
-def agreement(old: Mapping[wire.Kind, str], new: wire.Modes) -> str:
-    """What to type to agree to ``new``."""
-    changed = {mode for kind, mode in new.items() if old.get(kind) != mode}
-    return f"/mode {changed.pop()}" if len(changed) == 1 else "/mode agree"
-
-
 def until(milliseconds: int) -> str:
     """A moment as people say it, in their own time zone."""
     return time.strftime("%d %b %H:%M", time.localtime(milliseconds / 1000))

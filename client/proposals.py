@@ -29,11 +29,12 @@ from crypto_modes.errors import (
     NotInThisMode,
     UnknownDevice,
 )
+from crypto_modes.primitives import equal
 
 # Both users may propose the same at once, and one comes second; who is second joins the first.
 CROSSINGS = 3
-# Asked for in the place of a mode: exactly what the peer has proposed.
-AGREE = "agree"
+# As much of a proposal's digest names it as nobody finds a second record for in its day, in bytes.
+NAME_SIZE = 8
 
 
 @runtime_checkable
@@ -89,28 +90,40 @@ class Proposals:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def ask_for(self, peer: bytes, mode: str, kinds: Sequence[str] = ()) -> wire.Policy:
-        """Propose ``mode`` for these kinds of content, or for all; or agree to exactly what the
-        peer has proposed, where that is a change to ``mode``, or where ``mode`` is ``agree``.
-
-        What is so already is left alone. Raises as ``propose``, and ``BadArgument``.
+        """Propose ``mode`` for these kinds of content, or for all; where the peer has proposed just
+        that, it is in force then. What is so already is left alone. Raises as ``propose``, and
+        ``BadArgument``.
         """
         unknown = [kind for kind in kinds if kind not in wire.KINDS]
         if unknown:
             raise BadArgument(f"{unknown[0]!r} is none of {', '.join(wire.KINDS)}")
         current = (await self._trust.policy(peer, fresh=True)).modes
-        pending = await self.pending(peer)
-        if pending is not None and pending.by == peer and not kinds:
-            offered = pending.policy.modes
-            changed = {offered[kind] for kind in offered if offered[kind] != current[kind]}
-            if mode == AGREE or changed == {mode}:
-                return await self.propose(peer, offered)
-        if mode == AGREE:
-            raise BadArgument("the other user has proposed nothing that waits for an answer")
         self._trust.client(mode)
         wanted: wire.Modes = {kind: mode for kind in current if not kinds or kind in kinds}
         if current | wanted == current:
             return await self._trust.policy(peer)
         return await self.propose(peer, wanted)
+
+    async def agree(self, peer: bytes, shown: bytes) -> wire.Policy:
+        """Sign the proposal of the peer that the user was shown, and no other: ``shown`` is its
+        ``policy.digest``, or at least the first eight bytes of it.
+
+        Raises ``BadArgument`` where it waits no more; another may, which is to be shown first.
+        Otherwise as ``propose``.
+        """
+        await self._trust.policy(peer, fresh=True)
+        pending = await self.pending(peer)
+        if pending is None or pending.by != peer:
+            raise BadArgument("the other user has proposed nothing that waits for an answer")
+        named = policy.digest(pending.policy)
+        if len(shown) < NAME_SIZE or not equal(named[: len(shown)], shown):
+            raise BadArgument(
+                "another proposal waits than the one you were shown; nothing was signed: look at"
+                " the new one first"
+            )
+        for mode in pending.policy.modes.values():
+            self._trust.client(mode)
+        return await self._propose(peer, pending.policy.modes, exactly=named)
 
     def private(self, mode: str) -> bool:
         """Whether ``mode`` declares that not even a compelled operator can read it."""
@@ -181,7 +194,8 @@ class Proposals:
 
     # --- inside ---
 
-    async def _propose(self, peer: bytes, modes: wire.Modes) -> wire.Policy:
+    async def _propose(self, peer: bytes, modes: wire.Modes, exactly: bytes = b"") -> wire.Policy:
+        """``exactly`` this record (its digest), where one is given."""
         current = await self._trust.policy(peer, fresh=True)
         signing = self._trust.verifying()
         if not isinstance(signing, Signing):
@@ -192,6 +206,8 @@ class Proposals:
         keys = {account: signing.pinned_key(account) or b"" for account in parties}
         candidate = policy.successor(current, modes, now_ms(), keys)
         candidate = await self._joined(peer, candidate)
+        if exactly and not equal(policy.digest(candidate), exactly):
+            raise BadArgument("the proposal that you were shown waits no more; nothing was signed")
         request = wire.SetPolicy(
             ref=0,
             peer=peer,

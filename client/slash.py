@@ -36,13 +36,26 @@ class Command(NamedTuple):
 
 
 async def _mode(talk: Talk, argument: str) -> None:
-    if argument:
+    if argument == "agree":
+        await _agree(talk)
+    elif argument:
         mode, *kinds = argument.split()
         policy = await talk.chat.proposals.ask_for(talk.peer, mode, kinds)
         if policy.state == "prepared":
             talk.show_proposal(Proposal(talk.chat.account, policy))
             return
     await talk.show_mode()
+
+
+async def _agree(talk: Talk) -> None:
+    """To what was shown here last; what waits in its place is shown instead of agreed to."""
+    try:
+        await talk.chat.proposals.agree(talk.peer, talk.proposed)
+    except BadArgument as error:
+        talk.screen.show(f"! {error}")
+        pending = await talk.chat.proposals.pending(talk.peer)
+        if pending is not None:
+            talk.show_proposal(pending)
 
 
 async def _safety(talk: Talk, _: str) -> None:

@@ -35,6 +35,7 @@ from client.reporting import Choice
 from client.screen import Console, Screen
 from crypto_modes import wire
 from crypto_modes.errors import BadArgument, LouverError
+from crypto_modes.policy import digest
 
 UNAUDITED = "This composition of end-to-end encryption has not been audited by anyone yet."
 # How long leaving waits for messages that the relay has not confirmed; they are kept in any case.
@@ -52,6 +53,7 @@ class Talk:
         self.peer = peer
         self.screen = screen
         self.compared = ""  # the safety number that was shown last
+        self.proposed = b""  # the digest of the other's proposal that was shown last
         self.reporting: Choice | None = None  # what /report showed last, and has not sent
         self.last = b""  # the id of the user's own last message
         self.candidate: Candidate | None = None  # the device whose code was shown last
@@ -258,8 +260,10 @@ class Talk:
                 f"* you have proposed {said}. Nothing changes unless {self.name} agrees"
                 f" before {mode_words.until(policy.deadline)}"
             )
-        agree = mode_words.agreement(self._modes, policy.modes)
-        return f"* {self.name} proposes {said}. To agree: {agree}. Until you do, nothing changes"
+        self.proposed = digest(policy)
+        return (
+            f"* {self.name} proposes {said}. To agree: /mode agree. Until you do, nothing changes"
+        )
 
     def _rolled_back_words(self, by: bytes, policy: wire.Policy) -> str:
         said = mode_words.changes(self._modes, policy.modes, self.chat.words)

@@ -261,7 +261,13 @@ async def test_scripts_show_and_set_the_mode_of_a_conversation(
     now, asked = map(json.loads, out.splitlines())
     assert (now["state"], now["modes"]["image"], now["by"]) == ("in_force", "e2ee", "")
     assert (asked["state"], asked["modes"]["image"], asked["epoch"]) == ("prepared", "tls", 3)
-    code, out, _ = await louver("policy", "set", "alice", "agree", "--home", bob, "--json")
+    code, out, _ = await louver("policy", "show", "alice", "--home", bob)
+    named = asked["proposal"][:16]
+    assert (code, f"to agree: louver policy agree alice {named}" in out) == (0, True)
+    for other, answer in {"00" * 8: "another proposal waits", "x": "hexadecimal"}.items():
+        code, _, err = await louver("policy", "agree", "alice", other, "--home", bob)
+        assert (code, answer in err) == (2, True)
+    code, out, _ = await louver("policy", "agree", "alice", named, "--home", bob, "--json")
     agreed = json.loads(out)
     assert (code, agreed["state"], agreed["modes"]) == (0, "in_force", asked["modes"])
     code, _, err = await louver("policy", "set", "alice", "rot13", "--home", bob)

@@ -62,7 +62,7 @@ async def test_two_people_change_the_mode_in_words(start_relay: StartRelay) -> N
         assert f"you have proposed mode tls: {WORDS['tls']}" in await alice.see("proposed")
         asked = await bob.see("alice proposes")
         assert f"mode tls: {WORDS['tls']}" in asked
-        assert "To agree: /mode tls." in asked
+        assert "To agree: /mode agree." in asked
         bob.typed.put_nowait("/mode")
         await bob.see("With alice, mode e2ee")
         bob.typed.put_nowait("/mode tls")
@@ -76,7 +76,7 @@ async def test_agreeing_is_to_exactly_what_was_proposed(start_relay: StartRelay)
         await alice.see("proposed nothing that waits")
         alice.typed.put_nowait("/mode at_rest image")
         assert "(for image)" in await bob.see("alice proposes mode at_rest")
-        bob.typed.put_nowait("/mode at_rest")
+        bob.typed.put_nowait("/mode agree")
         await bob.see(f"but image: mode at_rest: {WORDS['at_rest']}")
         await alice.see("now in mode at_rest")
         for line, answer in {
@@ -85,6 +85,55 @@ async def test_agreeing_is_to_exactly_what_was_proposed(start_relay: StartRelay)
         }.items():
             alice.typed.put_nowait(line)
             await alice.see(answer)
+
+
+@pytest.mark.attack(15)
+async def test_what_took_the_place_of_the_proposal_that_was_shown_is_shown_and_not_signed(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay("e2ee")
+    async with enter(relay, "alice") as alice, enter(relay, "bob") as bob:
+        await alice.look_up("bob")
+        await alice.propose("bob", {"image": "at_rest"})
+        screen = Lines()
+        talk = Talk(bob, "alice", alice.account, screen)
+        talking = asyncio.create_task(talk.run())
+        assert "(for image)" in await screen.see("alice proposes mode at_rest")
+        bob.received = lambda frame: None  # type: ignore[method-assign]  # the relay says nothing
+        await alice.propose("bob", every("tls"))
+        screen.typed.put_nowait("/mode agree")
+        await screen.see("another proposal waits than the one you were shown")
+        assert WORDS["tls"] in await screen.see("alice proposes mode tls")
+        assert (await bob.policy("alice")).epoch == 1
+        screen.typed.put_nowait("/mode agree")  # now he has seen it
+        await screen.see("With alice, mode tls")
+        assert (await bob.policy("alice")).modes == every("tls")
+        screen.typed.put_nowait("/quit")
+        await talking
+
+
+@pytest.mark.attack(15)
+async def test_a_proposal_that_is_replaced_while_it_is_agreed_to_is_not_signed(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await start_relay("e2ee")
+    async with enter(relay, "alice") as alice, enter(relay, "bob") as bob:
+        peer = await bob.look_up("alice")
+        await alice.look_up("bob")
+        shown = policy.digest(await alice.propose("bob", {"image": "tls"}))
+        joined = bob.proposals._joined
+
+        async def late(peer: bytes, candidate: wire.Policy) -> wire.Policy:
+            await alice.propose("bob", {"image": "at_rest"})
+            return await joined(peer, candidate)
+
+        monkeypatch.setattr(bob.proposals, "_joined", late)
+        with pytest.raises(BadArgument, match=r"waits no more; nothing was signed"):
+            await bob.proposals.agree(peer, shown)
+        for short in (b"", shown[:7]):
+            with pytest.raises(BadArgument, match="another proposal waits"):
+                await bob.proposals.agree(peer, short)
+        assert (await bob.policy("alice")).epoch == 1
 
 
 async def test_a_proposal_made_before_a_chat_opens_is_shown(start_relay: StartRelay) -> None:
@@ -323,4 +372,4 @@ async def test_secret_is_refused_where_no_mode_keeps_the_operator_out(
         with pytest.raises(NotInThisMode, match="keeps the operator out"):
             await alice.proposals.raise_to_strongest("bob")
         with pytest.raises(BadArgument, match="proposed nothing"):
-            await alice.proposals.ask_for(await alice.look_up("bob"), "agree")
+            await alice.proposals.agree(await alice.look_up("bob"), bytes(32))

@@ -50,14 +50,14 @@ def show(
 @app.command("set")
 def set_(
     name: str,
-    mode: Annotated[str, typer.Argument(help="A mode, or: agree.")],
+    mode: str,
     kind: Kinds = None,
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
     """Put the conversation with NAME into a mode: a stronger one at once, a weaker one when NAME
-    asks for the same within a day. "agree" takes what NAME has proposed."""
+    asks for the same within a day."""
 
     async def work(terms: Terms) -> None:
         from client.commands import opened
@@ -71,14 +71,43 @@ def set_(
     options.run(work, options.place(home, profile), as_json)
 
 
+@app.command()
+def agree(
+    name: str,
+    proposal: Annotated[str, typer.Argument(help="Which one, as louver policy show names it.")],
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Agree to what NAME has proposed: to this proposal, and no other that may wait by now."""
+
+    async def work(terms: Terms) -> None:
+        from client.commands import opened
+        from crypto_modes.errors import BadArgument
+
+        try:
+            shown = bytes.fromhex(proposal)
+        except ValueError:
+            raise BadArgument("a proposal is named by hexadecimal digits") from None
+        async with opened(terms) as chat:
+            peer = await chat.look_up(name)
+            _print(terms, chat, name, await chat.proposals.agree(peer, shown))
+
+    options.run(work, options.place(home, profile), as_json)
+
+
 def _print(terms: Terms, chat: Chat, name: str, policy: wire.Policy, *, by: bytes = b"") -> None:
     """One policy; ``by`` whoever has proposed it, where it is not in force."""
     from client import mode_words, wording
+    from client.proposals import NAME_SIZE
+    from crypto_modes.policy import digest
 
+    theirs = by not in (b"", chat.account)
     if terms.json:
         fields = {"conversation": policy.conversation, "epoch": policy.epoch, "by": by}
         rest = {"state": policy.state, "modes": policy.modes, "deadline": policy.deadline}
-        terms.say(wording.as_json({**fields, **rest}))
+        named = {"proposal": digest(policy)} if theirs else {}
+        terms.say(wording.as_json({**fields, **rest, **named}))
         return
     lines = mode_words.shown(policy.modes, chat.words)
     if not by:
@@ -86,5 +115,8 @@ def _print(terms: Terms, chat: Chat, name: str, policy: wire.Policy, *, by: byte
     else:
         who = "You have" if by == chat.account else f"{wording.plain(name)} has"
         lines[0] = f"{who} proposed, until {mode_words.until(policy.deadline)}: {lines[0]}"
+    if theirs:
+        short = digest(policy)[:NAME_SIZE].hex()
+        lines.append(f"  to agree: louver policy agree {wording.plain(name)} {short}")
     for line in lines:
         terms.say(f"{line}.")
