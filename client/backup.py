@@ -41,6 +41,7 @@ KEPT = (
     "client_cursors",
     "client_messages",
     "client_names",
+    "client_releases",
     "client_team",
     "client_timers",
     "client_withheld",

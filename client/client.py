@@ -27,6 +27,7 @@ from client.memory import Memory
 from client.messages import ChatState, Event, Message, Sent, StateChange
 from client.outgoing import Outgoing
 from client.proposals import Proposals
+from client.releasing import Releases
 from client.reporting import Reports
 from client.session import Session
 from client.trust import Trust
@@ -68,6 +69,7 @@ class Chat:
         self.exports = Exports(self._memory, self._trust, self.history)
         self.backups = Backups(self._memory, self._trust, self._keys, self.key_watch)
         self.reports = Reports(self._memory, self._session, self._trust)
+        self._releases = Releases(self._memory, self._session, self._contents.released)
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
         self.unlinked: KeyRefused | None = None
         self._began = self._closing = False
@@ -265,6 +267,7 @@ class Chat:
             self.unlinked = error
         self._spawn(partial(self._keys.run, self._report))
         self._spawn(partial(self._contents.run, self._report))
+        self._spawn(partial(self._releases.run, self._report))
         self._spawn(partial(self.key_watch.run, self._report))
 
     async def close(self) -> None:
@@ -276,6 +279,7 @@ class Chat:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._releases.close()
         await self._session.close()
         self._memory.store.close()
 

@@ -66,7 +66,8 @@ class Compose:
 
     async def delete(self, peer: bytes | str, target: bytes) -> Sent:
         """Take an own message back, within a day: from this store, and from the peer's if their
-        program obeys. The relay keeps its copy, and the peer may have kept one.
+        program obeys. The relay keeps its copy, and the peer may have kept one. A file is deleted
+        at the relay, soon.
         """
         return await self._alter(peer, Deletion(target))
 

@@ -28,11 +28,12 @@ from struct import Struct
 import msgspec
 
 from client.alterations import Weaker, altered, attempt, emptied, order, refusal
-from client.memory import SAVES, Memory
+from client.memory import RELEASES, SAVES, Memory
 from client.messages import Event, Gone, Message
 from client.trust import now_ms
 from crypto_modes.content import (
     Alteration,
+    Attachment,
     Deletion,
     Edit,
     Reaction,
@@ -70,6 +71,8 @@ class Contents:
         self._emit = emit
         self._now = now
         self._sooner = asyncio.Event()
+        # Set when the file of an own message is to be deleted at the relay.
+        self.released = asyncio.Event()
 
     # --- inside the transaction of a message ---
 
@@ -244,6 +247,10 @@ class Contents:
         self._memory.replace_message(gone)
         for each in self._alterations(message.conversation, message.id):
             self._memory.replace_message(_unseen(each))
+        what = message.what
+        if message.own and isinstance(what, Attachment):
+            store.put(RELEASES, what.blob, b"")
+            self.released.set()
         for table in (_ALTERATIONS, SAVES):
             store.delete(table, message.conversation + message.id)
         if message.expires:

@@ -11,6 +11,7 @@ client_names          b"n" || name, b"a" || account                 account, nam
 client_outgoing       conversation || id                            Outbound
 client_messages       conversation || id                            messages.Message
 client_cursors        conversation                                  last seq u64
+client_releases       blob id                                       nothing: ``releasing.py``
 client_saves          conversation || id                            saving.Save
 client_team           (empty)                                       the moderation team's key
 ====================  ============================================  =========================
@@ -35,7 +36,8 @@ _IDENTITY, _NAMES = "client_identity", "client_names"
 _OUTGOING, _MESSAGES = "client_outgoing", "client_messages"
 _CURSORS = POSITIONS  # the modes read it, too
 _TEAM = "client_team"
-SAVES = "client_saves"  # ``saving.py``; goes with its message
+# Of attachments: kept here, because they follow from what becomes of a message.
+RELEASES, SAVES = "client_releases", "client_saves"
 
 _SEQ = Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode

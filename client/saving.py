@@ -40,6 +40,7 @@ from crypto_modes.primitives import KEY_SIZE
 KEPT_MS = 7 * 24 * 60 * 60 * 1000
 # What makes worthless what has come. After anything else the next try goes on from there.
 _ENDS = (CannotOpen, Forbidden, StoreUnavailable)
+_GONE = "the relay has this file no more: its sender took it back, or its time was up"
 
 
 class Save(msgspec.Struct, frozen=True):
@@ -81,8 +82,10 @@ class Saves:
         self._under_way.add(row)
         try:
             path = await self._save(row, attachment, target, progress)
-        except _ENDS:
+        except _ENDS as error:
             self._forget(row)
+            if isinstance(error, Forbidden):
+                raise Forbidden(_GONE) from None
             raise
         finally:
             self._under_way.discard(row)

@@ -128,7 +128,7 @@ def deleted(peer: str) -> str:
     """What taking a message back does, and what it cannot do."""
     return (
         f"Deleted here, and by {plain(peer)}'s program if it obeys. A copy may have been kept, and"
-        " the relay keeps its own."
+        " the relay keeps its own; files it is told to delete."
     )
 
 

@@ -182,6 +182,10 @@ class Blobs:
             if len(data) != size:
                 raise CannotOpen("this attachment is damaged at the relay")
         except CannotOpen as error:
+            # Its sender may have dropped it meanwhile. Removing holds the lock until it is done.
+            async with self._lock(frame.id):
+                if await self._relay.store.blob(frame.id) is None:
+                    raise Forbidden(UNKNOWN) from None
             self._relay.observer.fault("blob", error)
             raise
         return wire.Blob(

@@ -13,6 +13,7 @@ from crypto_modes import wire
 from tests.blob_client import announce, download, piece, put_all, step, upload
 from tests.conftest import Running, StartRelay
 from tests.raw_client import RawClient, Refused
+from tests.test_client import every_mode
 
 pytestmark = pytest.mark.asyncio
 
@@ -81,6 +82,31 @@ async def test_nobody_takes_over_an_id(relay: Running) -> None:
             await alice.ask(await announce(alice, bob, data, id=begin.id, **fields), wire.Blob)
     await put_all(alice, begin.id, data)
     assert await download(bob, begin.id) == data
+
+
+@every_mode
+async def test_a_drop_in_the_middle_of_a_read_is_no_damage(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Who is still fetching is told what he would be told a moment later; no alarm."""
+    relay = await start_relay(mode=mode)
+    blobs = relay.app.relay.blobs
+    alice, bob = await two(relay)
+    blob = await upload(alice, bob, os.urandom(3 * PIECE))
+    assert len((await step(bob, "get", blob)).data) == PIECE
+    faults: list[tuple[object, ...]] = []
+    monkeypatch.setattr(relay.app.relay.observer, "fault", lambda *fault: faults.append(fault))
+    read = blobs._files.read
+
+    async def late(*place: Any) -> bytes:
+        await step(alice, "drop", blob)
+        return await read(*place)
+
+    monkeypatch.setattr(blobs._files, "read", late)
+    with pytest.raises(Refused, match="forbidden"):
+        await step(bob, "get", blob, offset=PIECE)
+    assert faults == []
+    assert files(relay) == []
 
 
 # --- what nobody keeps goes ---

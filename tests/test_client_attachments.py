@@ -324,7 +324,7 @@ async def test_cancelling_gives_up_a_file_and_dropping_deletes_it(
         with pytest.raises(Forbidden):
             await bob.attachments.drop(message)
         await alice.attachments.drop(own)
-        with pytest.raises(Forbidden, match="no such attachment"):
+        with pytest.raises(Forbidden, match="its sender took it back"):
             await bob.attachments.save(message, tmp_path)
 
 
