@@ -135,7 +135,17 @@ class Quota(Generic[Key]):
 class Rates:
     """The buckets of a relay, from its settings."""
 
-    __slots__ = ("_account", "_address", "_blob", "_device", "_log", "_login", "_lookup", "_report")
+    __slots__ = (
+        "_account",
+        "_address",
+        "_blob",
+        "_device",
+        "_log",
+        "_login",
+        "_lookup",
+        "_mailbox",
+        "_report",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._device = Buckets[bytes](limits.device_rate, limits.device_burst)
@@ -145,6 +155,7 @@ class Rates:
         self._lookup = Buckets[bytes](limits.lookup_rate, limits.lookup_burst)
         self._log = Buckets[bytes](limits.lookup_rate, limits.lookup_burst)
         self._login = Buckets[str](limits.login_rate, limits.login_burst)
+        self._mailbox = Buckets[str](limits.login_rate, limits.login_burst)
         self._report = Buckets[bytes](limits.report_rate, limits.report_burst)
 
     def change(self, limits: Limits) -> None:
@@ -156,6 +167,7 @@ class Rates:
         self._lookup.change(limits.lookup_rate, limits.lookup_burst)
         self._log.change(limits.lookup_rate, limits.lookup_burst)
         self._login.change(limits.login_rate, limits.login_burst)
+        self._mailbox.change(limits.login_rate, limits.login_burst)
         self._report.change(limits.report_rate, limits.report_burst)
 
     def frame(self, device: bytes, account: bytes, network: str, now: float) -> float:
@@ -187,6 +199,10 @@ class Rates:
     def log(self, account: bytes, now: float) -> float:
         """One page of the key log for this account: as slow as look-ups, beside them."""
         return self._log.take(account, now)
+
+    def mailbox(self, network: str, now: float) -> float:
+        """One mailbox more from this network: as many as logins, which come before, beside them."""
+        return self._mailbox.take(network, now)
 
     def login(self, network: str, now: float) -> float:
         """One registration or login from this network, successful or not."""

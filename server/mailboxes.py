@@ -44,36 +44,46 @@ class _Mailbox:
 
 
 class Mailboxes:
-    """All mailboxes of one relay. ``now()`` gives seconds of a clock that never goes back."""
+    """All mailboxes of one relay. ``now()`` gives seconds of a clock that never goes back,
+    ``wait(network, now)`` the seconds until one more may be made from there, or 0.0: without that
+    whoever has many accounts takes all the room there is, from one place.
+    """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], wait: Callable[[str, float], float]) -> None:
         self._now = now
+        self._wait = wait
         # Oldest first: they all last equally long.
         self._boxes: dict[tuple[bytes, bytes], _Mailbox] = {}
+        # The same by account, so that nobody's cost grows with the mailboxes of others.
+        self._of: dict[bytes, set[bytes]] = {}
         self.size = 0
 
     def link(self, session: Session, frame: wire.SetLink) -> None:
         """Write or read a slot, and answer."""
         device = session.device
         if frame.body:
-            self.write(session.account, device, frame.box, frame.slot, frame.body)
+            self.write(session.account, device, frame.box, frame.slot, frame.body, session.network)
             body = b""
         else:
             body = self.read(session.account, frame.box, frame.slot)
         session.link.send(wire.Link(ref=frame.ref, box=frame.box, slot=frame.slot, body=body))
 
-    def write(self, account: bytes, device: bytes, box: bytes, slot: int, body: bytes) -> None:
-        """Fill a slot; the same bytes again change nothing.
+    def write(
+        self, account: bytes, device: bytes, box: bytes, slot: int, body: bytes, network: str
+    ) -> None:
+        """Fill a slot; the same bytes again change nothing. ``network`` is where it comes from.
 
         Raises:
             Forbidden: no such mailbox, or the slot is the other device's.
             FrameRefused: the slot was filled with something else.
-            RateLimited: too many mailboxes, of the account or of all.
+            RateLimited: too many mailboxes, of the account, from there, or of all.
         """
         self._expire()
         mailbox = self._boxes.get((account, box))
         if mailbox is None:
-            mailbox = self._make(account, device, box, slot, len(body))
+            if slot != OFFER:
+                raise Forbidden("there is no such mailbox: it is older than ten minutes")
+            mailbox = self._make(account, device, box, len(body), network)
         if (slot in (OFFER, CONFIRMATION)) != (device == mailbox.maker):
             raise Forbidden("this slot of the mailbox is the other device's to write")
         written = mailbox.slots.get(slot)
@@ -97,18 +107,21 @@ class Mailboxes:
             )
         return mailbox.slots.get(slot, b"")
 
-    def _make(self, account: bytes, device: bytes, box: bytes, slot: int, size: int) -> _Mailbox:
-        if slot != OFFER:
-            raise Forbidden("there is no such mailbox: it is older than ten minutes")
-        own = [key for key in self._boxes if key[0] == account]
+    def _make(self, account: bytes, device: bytes, box: bytes, size: int, network: str) -> _Mailbox:
+        own = self._of.get(account, set())
         # Those that are done with, and its own former one, whose code nobody has any more.
-        former = [key for key in own if self._boxes[key].is_over(device)]
-        for key in former:
-            self._drop(key)
-        if len(own) - len(former) >= PER_ACCOUNT:
+        former = [each for each in own if self._boxes[account, each].is_over(device)]
+        for each in former:
+            self._drop((account, each))
+        if len(own) >= PER_ACCOUNT:
             raise RateLimited("other devices of this account wait to be linked", retry_after=60.0)
         self._check_room(OVERHEAD + size)
-        mailbox = self._boxes[account, box] = _Mailbox(device, self._now() + SECONDS)
+        now = self._now()
+        wait = self._wait(network, now)
+        if wait > 0.0:
+            raise RateLimited("too many devices are being linked from there", retry_after=wait)
+        mailbox = self._boxes[account, box] = _Mailbox(device, now + SECONDS)
+        self._of.setdefault(account, set()).add(box)
         self.size += OVERHEAD
         return mailbox
 
@@ -126,3 +139,7 @@ class Mailboxes:
 
     def _drop(self, key: tuple[bytes, bytes]) -> None:
         self.size -= self._boxes.pop(key).size
+        account, box = key
+        self._of[account].discard(box)
+        if not self._of[account]:
+            del self._of[account]

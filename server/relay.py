@@ -95,7 +95,7 @@ class Relay:
         self.scanning = scanning
         self.outgoing = Outgoing(self)
         self.reports = Reports(store, self.rates, observer, team)
-        self.mailboxes = Mailboxes(time.monotonic)
+        self.mailboxes = Mailboxes(time.monotonic, self.rates.mailbox)
         self.blobs = Blobs(self, files)
         self.receipts = Receipts(self._publish_receipt)
         self.sessions: dict[bytes, set[Session]] = {}
