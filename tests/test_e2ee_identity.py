@@ -8,11 +8,11 @@ from __future__ import annotations
 import pytest
 
 from crypto_modes import wire
-from crypto_modes.e2ee import identity
+from crypto_modes.e2ee import identity, sessions
 from crypto_modes.e2ee.header import First
 from crypto_modes.e2ee.identity import Identity
 from crypto_modes.errors import CannotOpen, KeyRefused
-from tests.e2ee_relay import ALICE, BOB, Device, Relay, couple
+from tests.e2ee_relay import ALICE, BOB, Device, Relay, couple, talking
 
 DAY = 24 * 60 * 60 * 1000
 FULL = wire.Published(ref=0, version=1, once=100, kem=100)
@@ -91,3 +91,19 @@ def test_more_keys_are_due_when_one_was_used_up_and_until_they_are_made() -> Non
     assert bob.client.refill_due() is True
     bob.client.publication(FULL)
     assert bob.client.refill_due() is False
+
+
+def test_a_client_that_is_purged_keeps_nothing_past_its_time() -> None:
+    """A thief of the device finds what is not deleted, and nobody may write for a month."""
+    relay, _, bob = talking()
+    relay.clock.now += 30 * DAY
+    bob.client.purge()
+    assert {identity.PREKEYS, sessions.ACTIVE} <= {table for table, _ in bob.state.rows}
+    relay.clock.now += 1
+    bob.client.purge()
+    kept = [raw for (table, _), raw in bob.state.rows.items() if table == identity.PREKEYS]
+    assert sessions.ACTIVE not in {table for table, _ in bob.state.rows}
+    assert len(kept) == 198  # the one-time keys, of which one of each kind was used
+    relay.clock.now += 60 * DAY
+    bob.client.purge()
+    assert identity.PREKEYS not in {table for table, _ in bob.state.rows}

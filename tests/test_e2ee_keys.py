@@ -43,6 +43,22 @@ def test_the_first_publication_is_complete() -> None:
     assert relay.publish(alice, frames) == wire.Published(ref=0, version=1, once=100, kem=100)
 
 
+def test_a_first_list_rises_above_what_it_replaces() -> None:
+    for above in (0, 7):
+        frames = Device(Relay(), ALICE, b"alice-phone-0001").client.publication(None, above)
+        assert frames[0].list is not None
+        assert frames[0].list.version == above + 1
+
+
+def test_a_device_that_is_on_no_list_publishes_nothing() -> None:
+    relay, alice, _ = couple()
+    laptop = Device(relay, ALICE, b"alice-laptop-002")
+    laptop.link(alice)
+    relay.publish(alice, [alice.client.linker.remove(laptop.id)])
+    laptop.client.supply(relay.published[ALICE])
+    assert laptop.client.publication(None) == []
+
+
 def test_after_connecting_the_current_keys_are_published_again() -> None:
     _, alice, _ = couple()
     alice.restart()
@@ -242,10 +258,12 @@ def test_1_a_device_added_by_the_relay_gets_nothing() -> None:
     assert [copy.device for copy in stored.copies] == [bob.id]
 
 
-def test_an_accepted_key_begins_anew() -> None:
+@pytest.mark.parametrize("id", [b"bobby-phone-0002", b"bobby-phone-0001"])
+def test_an_accepted_key_begins_anew_also_with_a_device_of_the_same_id(id: bytes) -> None:
     relay, alice, bob = couple()
     bob.receive(alice.send(BOB))
-    again = Device(relay, BOB, b"bobby-phone-0002")
+    again = Device(relay, BOB, id)
+    relay.prekeys.pop((BOB, id), None)
     again.publish()
     with pytest.raises(KeyChanged):
         alice.client.supply(relay.published[BOB])

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from crypto_modes import policy, wire
+from crypto_modes.contract import Need, NeedDevices
 from crypto_modes.e2ee import devices
+from crypto_modes.e2ee.memory import Memory
 from crypto_modes.errors import (
     BadArgument,
     BelowFloor,
@@ -16,7 +18,7 @@ from crypto_modes.errors import (
     UnknownDevice,
 )
 from crypto_modes.keys import SigningKey
-from tests.e2ee_relay import ALICE, BOB, MODES, Device, Relay, couple
+from tests.e2ee_relay import ALICE, BOB, MODES, Device, Relay, couple, talking
 
 # --- a changed key of a peer ---
 
@@ -131,6 +133,19 @@ def test_a_device_without_keys_takes_nobodys_word_for_its_account() -> None:
     assert bob.receive(tablet.send(BOB, b"linked")).content == b"linked"
 
 
+def test_a_device_without_keys_may_look_others_up_but_can_write_to_nobody() -> None:
+    relay, _, bob = couple()
+    tablet = Device(relay, ALICE, b"alice-tablet-002")
+    peers = Memory(tablet.tools).peers
+    with pytest.raises(Need) as need:
+        peers.to_send(BOB)
+    assert need.value.what == NeedDevices(BOB)
+    tablet.client.supply(relay.published[BOB])
+    assert peers.to_send(BOB).devices.keys() == {bob.id}
+    with pytest.raises(UnknownDevice, match="link it first"):
+        peers.to_send(ALICE)
+
+
 @pytest.mark.attack
 def test_15_an_unlinked_device_keeps_its_floor_though_both_keys_are_made_up() -> None:
     """The relay signs a lowering in both users' names, under keys that it shows for both."""
@@ -153,3 +168,63 @@ def test_15_an_unlinked_device_keeps_its_floor_though_both_keys_are_made_up() ->
     with pytest.raises(BelowFloor, match="no keys of its account"):
         tablet.pins.record(lowered, {each: key for each, key in pinned.items() if key})
     assert tablet.pins.floor(first.conversation, "text") == "e2ee"
+
+
+# --- what another device of this user has pinned ---
+
+
+@pytest.mark.attack
+def test_14_a_key_that_was_handed_over_is_held_to_like_one_that_was_met() -> None:
+    relay, alice, bob = couple()
+    genuine = relay.published[BOB]
+    assert alice.client.linker.trust(BOB, genuine.key) is True
+    alice.restart()
+    assert alice.client.pinned_key(BOB) == genuine.key
+    with pytest.raises(Need):  # a key is no list: nothing can be sealed to it yet
+        alice.client.seal(alice.draft(BOB))
+    offer(alice, evil_twin())
+    with pytest.raises(KeyChanged):
+        alice.send(BOB)
+    alice.client.supply(genuine)
+    assert bob.receive(alice.send(BOB, b"to the right one")).content == b"to the right one"
+
+
+def test_a_key_that_was_known_already_changes_nothing() -> None:
+    relay, alice, bob = talking()
+    assert alice.client.linker.trust(BOB, relay.published[BOB].key) is True
+    sealed = alice.client.seal(alice.draft(BOB))
+    assert [copy.device for copy in sealed.copies] == [bob.id]
+    assert bob.receive(alice.send(BOB)).warnings == ("gap:1",)  # and no reset: the same session
+
+
+@pytest.mark.attack
+def test_14_a_key_that_was_handed_over_ends_what_was_met_blindly() -> None:
+    """This device had met the relay's own key first; the other one knows better."""
+    relay, alice, bob = couple()
+    evil = evil_twin(device=bob.id)
+    genuine = relay.published[BOB], relay.prekeys[BOB, bob.id]
+    relay.published[BOB], relay.prekeys[BOB, bob.id] = (
+        evil.relay.published[BOB],
+        evil.relay.prekeys[BOB, bob.id],
+    )
+    alice.send(BOB, b"read by the relay")
+    relay.published[BOB], relay.prekeys[BOB, bob.id] = genuine
+    with pytest.raises(KeyChanged):
+        alice.client.supply(genuine[0])
+    number = alice.client.safety_number(BOB)
+    assert alice.client.linker.trust(BOB, genuine[0].key) is False
+    assert alice.client.pinned_key(BOB) == genuine[0].key
+    with pytest.raises(BadArgument, match="no changed key"):
+        alice.client.accept_key(BOB, number)
+    with pytest.raises(Need) as need:
+        alice.client.seal(alice.draft(BOB))
+    assert need.value.what == NeedDevices(BOB)
+    assert bob.receive(alice.send(BOB, b"to Bob")).content == b"to Bob"
+
+
+def test_every_pinned_key_is_handed_on_but_the_own() -> None:
+    relay, alice, bob = talking()
+    carol = b"carol-account-03"
+    alice.client.linker.trust(BOB, relay.published[BOB].key)
+    alice.client.linker.trust(carol, b"c" * 32)
+    assert alice.client.linker.pinned() == {BOB: bob.client.pinned_key(BOB), carol: b"c" * 32}
