@@ -75,9 +75,9 @@ TESTS: dict[str, str] = {
     "e2ee/memory": "e2ee_client e2ee_echo e2ee_keys",
     "e2ee/client": "e2ee_client e2ee_identity e2ee_keys e2ee_peers",
     "e2ee/server": "e2ee_server",
-    "e2ee/handover": "e2ee_linking",
+    "e2ee/handover": "e2ee_linking e2ee_linker",
     "e2ee/linking": "e2ee_linking",
-    "e2ee/linker": "e2ee_linking e2ee_peers",
+    "e2ee/linker": "e2ee_linker e2ee_linking e2ee_peers",
 }
 TREE = ("client", "crypto_modes", "server", "tests", "pyproject.toml")
 

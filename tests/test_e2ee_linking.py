@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_modes import policy, wire
+from crypto_modes import policy, primitives, wire
 from crypto_modes.e2ee import devices, handover, linking
 from crypto_modes.e2ee.handover import Handover, Peer
 from crypto_modes.e2ee.linker import Linker
@@ -18,6 +18,7 @@ from crypto_modes.e2ee.linking import Code, Offer
 from crypto_modes.e2ee.memory import Memory
 from crypto_modes.errors import BadArgument, FrameRefused, KeyRefused, LimitExceeded, LouverError
 from crypto_modes.keys import AgreementKey, SigningKey
+from crypto_modes.primitives import H
 from tests import linking_oracle as oracle
 from tests.e2ee_relay import ALICE, BOB, Device, couple
 from tests.vector_files import HERE, expected, raw
@@ -276,6 +277,26 @@ def test_decoders_refuse_what_they_do_not_know(raw: bytes) -> None:
             read(raw)
 
 
+@given(secret=st.binary(min_size=16, max_size=16), digest=st.binary(min_size=8, max_size=8))
+def test_a_code_may_be_typed_with_the_digits_that_look_like_its_letters(
+    secret: bytes, digest: bytes
+) -> None:
+    shown = Code(secret, digest).text()
+    assert Code.read(shown.translate(str.maketrans("OI", "01"))) == (secret, digest)
+
+
+def test_a_label_of_64_bytes_is_shown_whole_and_one_that_is_no_text_is_shown_too() -> None:
+    """It is the new device's word, and its user shall see what it says before approving."""
+    _, laptop = linkable()
+    joining = laptop.client.linker.join("ä" * 32)
+    assert linking.read_offer(ALICE, joining.code, joining.offer).label == "ä" * 32
+    body = joining.offer[:-32].replace("ä".encode() * 32, b"\xff" * 64)
+    keys = linking.Keys.derive(joining.code.secret, ALICE)
+    code = Code(joining.code.secret, H(body)[:8])
+    read = linking.read_offer(ALICE, code, body + primitives.hmac(keys.offer, body))
+    assert read.label == "\ufffd" * 64
+
+
 def test_a_label_has_a_bound_and_secrets_do_not_print() -> None:
     request = devices.Request(b"d" * 16, b"s" * 32, b"a" * 32, 0, b"")
     with pytest.raises(BadArgument, match="at most 64 bytes"):
@@ -286,8 +307,16 @@ def test_a_label_has_a_bound_and_secrets_do_not_print() -> None:
     )
     handed = handover.decode(opened.handover)
     keys = linking.Keys.derive(joining.code.secret, ALICE)
-    for each in (joining, joining.code, keys, opened, opened.shared, handed):
-        assert len(repr(each)) < 40
+    shown = [repr(each) for each in (joining, joining.code, keys, opened, opened.shared, handed)]
+    assert shown == [
+        "<Joining>",
+        "<Code>",
+        "<Keys>",
+        "<Answered>",
+        "<Shared>",
+        "<Handover of 1 peers>",
+    ]
+    assert handed.__rich_repr__() == [("peers", 1)]
 
 
 def test_lists_are_signed_with_ever_higher_versions() -> None:
