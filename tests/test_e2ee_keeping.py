@@ -1,4 +1,5 @@
-"""What a client keeps of its sessions and for how long: by its rows, to the millisecond.
+"""What a client keeps of its sessions, and of what it sealed lately, and for how long: by its
+rows, to the millisecond and to the message.
 
 Keys that outlive their session could open what was written in it; so each row is looked at, and
 those of other devices must stay.
@@ -10,8 +11,10 @@ import os
 
 import pytest
 
-from crypto_modes.e2ee import pq_ratchet, ratchet
+from crypto_modes.e2ee import memory, pq_ratchet, ratchet
 from crypto_modes.e2ee import session as one_session
+from crypto_modes.e2ee.body import Recent
+from crypto_modes.e2ee.memory import Memory
 from crypto_modes.e2ee.session import Session
 from crypto_modes.e2ee.sessions import (
     ACTIVE,
@@ -26,6 +29,7 @@ from crypto_modes.e2ee.sessions import (
 )
 from crypto_modes.keys import AgreementKey
 from tests.memory_state import MemoryState
+from tests.mode_ends import ALICE, client_tools
 
 PEER, OTHER = b"alice-account-01alice-phone-0001", b"alice-account-01alice-tablet-002"
 NOW = 1_790_000_000_000
@@ -157,3 +161,22 @@ def test_dropping_forgets_a_device_or_a_whole_account_and_nobody_else(whole: boo
     left = (stranger,) if whole else (OTHER, stranger)
     assert {key[:32] for _, key in state.rows} == set(left)
     assert len(state.rows) == 4 * len(left)
+
+
+def test_of_what_was_sealed_the_newest_are_kept_in_each_conversation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their keys open what was sent, so that older ones go; no other conversation's do."""
+    monkeypatch.setattr(memory, "RECENT_KEPT", 4)
+    monkeypatch.setattr(memory, "RECENT_SWEEP", 8)
+    kept = Memory(client_tools(ALICE))
+
+    def sealed(counter: int) -> Recent:
+        return Recent(counter, bytes(32), 0, bytes(40), b"", b"k" * 32, b"d" * 32)
+
+    kept.keep_recent(b"o" * 16, bytes(16), sealed(1))
+    for counter in range(1, 9):
+        kept.keep_recent(b"c" * 16, bytes((counter,)) * 16, sealed(counter))
+    left = [kept.recent(b"c" * 16, bytes((counter,)) * 16) for counter in range(1, 9)]
+    assert left == [None] * 4 + [sealed(counter) for counter in range(5, 9)]
+    assert kept.recent(b"o" * 16, bytes(16)) == sealed(1)

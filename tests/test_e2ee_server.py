@@ -152,6 +152,22 @@ def test_41_nor_by_a_relay_that_stamps_for_another_month_or_message() -> None:
             RELAY.reveal(msgspec.structs.replace(stored, **changed), evidence)
 
 
+class MonthlyKeys:
+    """Another franking key for each month."""
+
+    def find(self, month: int) -> bytes:
+        return month.to_bytes(32, "big")
+
+
+def test_a_report_is_held_to_the_key_of_the_messages_month() -> None:
+    relay = E2eeServer(server_tools(franking_keys=MonthlyKeys()))
+    stored, evidence = reported(ABUSE)
+    stored = relay.admit(META, sealed(commitment=stored.commitment), bytes(32))
+    assert relay.reveal(stored, evidence) == b"abuse"
+    with pytest.raises(ReportRefused, match="never stamped"):
+        RELAY.reveal(stored, evidence)
+
+
 def test_without_a_report_the_relay_reads_nothing() -> None:
     stored, _ = reported(ABUSE)
     with pytest.raises(CannotRead, match="only a recipient"):
