@@ -252,3 +252,31 @@ def test_what_is_mistyped_shows() -> None:
 def test_nothing_secret_is_printed() -> None:
     assert "ssss" not in repr(ABOUT)
     assert repr(ABOUT) == "<About 'alice'>"
+
+
+# --- limits and versions ---
+
+
+def test_a_record_may_be_as_large_as_the_limit_and_not_empty() -> None:
+    most = bytes(backup.RECORD_LIMIT)
+    file = b"".join(backup.seal(KEY, SALT, [most]))
+    assert list(backup.open_(KEY, io.BytesIO(file).read)) == [most]
+    for record in (b"", most + b"x"):
+        with pytest.raises(BadArgument):
+            list(backup.seal(KEY, SALT, [record]))
+        foreign = oracle.write(KEY, SALT, [record])
+        with pytest.raises(CannotOpen, match="another program"):
+            list(backup.open_(KEY, io.BytesIO(foreign).read))
+
+
+@pytest.mark.parametrize("start", [b"LOUVERBX\x01", b"LOUVERBK\x02"])
+def test_a_file_of_another_kind_or_version_is_called_that(start: bytes) -> None:
+    file = start + written([])[len(start) :]
+    with pytest.raises(CannotOpen, match="no backup of this version"):
+        read(file)
+
+
+def test_a_backup_without_records_is_none() -> None:
+    file = b"".join(backup.seal(KEY, SALT, []))
+    with pytest.raises(CannotOpen):
+        read(file)

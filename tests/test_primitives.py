@@ -176,6 +176,21 @@ def test_hmac_is_the_standard_one(key: bytes, data: bytes) -> None:
     assert pair == (hmac.digest(key, data, "sha256"), hmac.digest(key, b"\x02", "sha256"))
 
 
+@pytest.mark.parametrize("size", [0, 32, 63, 64, 65, 200])
+def test_hmac_hashes_a_key_that_is_longer_than_a_block_of_64_bytes(size: int) -> None:
+    key = bytes(range(1, 201))[:size]
+    expected = tuple(hmac.digest(key, data, "sha256") for data in (b"one", b"two"))
+    assert primitives.hmac_pair(key, b"one", b"two") == expected
+    assert (primitives.hmac(key, b"one"), primitives.hmac(key, b"two")) == expected
+
+
+def test_hkdf_without_salt_has_one_of_zeros() -> None:
+    key = hmac.digest(bytes(32), b"ikm", "sha256")
+    expected = hmac.digest(key, b"info\x01", "sha256")
+    for salt in ({}, {"salt": b""}, {"salt": bytes(32)}):
+        assert primitives.hkdf(b"ikm", info=b"info", length=32, **salt) == expected
+
+
 @given(ikm=st.binary(max_size=64), salt=st.binary(max_size=80), length=st.integers(1, 200))
 def test_hkdf_is_rfc_5869(ikm: bytes, salt: bytes, length: int) -> None:
     key = hmac.digest(salt or bytes(32), ikm, "sha256")
@@ -227,6 +242,24 @@ def test_small_order_signing_keys_are_refused(public: str) -> None:
     universal = b"\x01" + bytes(63)
     with pytest.raises(KeyRefused):
         primitives.ed25519_verify(key, universal, b"any message")
+
+
+def test_a_signature_ends_where_it_ends() -> None:
+    """The library takes signature and message as one: no byte of one is the other's."""
+    seed, message = bytes(range(32)), b"a message"
+    public = primitives.ed25519_public(seed)
+    signature = primitives.ed25519_sign(seed, message)
+    primitives.ed25519_verify(public, signature, message)
+    for cut, rest in (
+        (signature[:63], signature[63:] + message),
+        (signature + message[:1], message[1:]),
+        (b"", signature + message),
+    ):
+        with pytest.raises(KeyRefused, match="64"):
+            primitives.ed25519_verify(public, cut, rest)
+    for wrong in (public[:31], public + b"\0"):
+        with pytest.raises(KeyRefused, match="32 bytes"):
+            primitives.ed25519_verify(wrong, signature, message)
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 1184])
