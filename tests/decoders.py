@@ -193,6 +193,12 @@ def issuer_keys() -> bytes:
     return json.dumps({"keys": [key | {"kid": "1", "use": "sig"}]}).encode()
 
 
+def handshaken(raw: bytes) -> object:
+    """The answer to a request, once all of its head is there."""
+    found = handshake.split_head(raw)
+    return found and handshake.answer(found[0], handshake.Policy(frozenset(), secure=True))
+
+
 UPGRADE = b"""GET / HTTP/1.1\r
 Host: localhost\r
 Origin: https://localhost\r
@@ -211,7 +217,6 @@ def outside() -> dict[str, Decoder]:
     reference, file = filed()
     clear = msgspec.structs.replace(reference, key=b"", chunk=0, ciphertext=reference.plaintext)
     wrapped = Door(TEAM.public).wrap(KEY, b"c")
-    pages = handshake.Policy(frozenset(), secure=True)
     socket = masked(0x82, b"a message"), masked(0x02, b"a") + masked(0x80, b"b"), masked(0x89, b"")
     return {
         "recovery key": Decoder(text(backup.recovery_key), (backup.recovery_text(KEY).encode(),)),
@@ -228,7 +233,7 @@ def outside() -> dict[str, Decoder]:
         "keys of an issuer": Decoder(jwks.keys_of, (issuer_keys(),)),
         "token of an issuer": Decoder(text(jwks._key_id), (b"eyJhbGciOiJFUzI1NiJ9.e30.AAAA",)),
         "websocket frames": Decoder(from_a_socket, socket),
-        "websocket handshake": Decoder(lambda data: handshake.answer(data, pages), (UPGRADE,)),
+        "websocket handshake": Decoder(handshaken, (UPGRADE,)),
     }
 
 

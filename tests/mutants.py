@@ -37,7 +37,7 @@ TESTS: dict[str, str] = {
     "encoding": "encoding",
     "franking": "franking reports verdicts",
     "keys": "primitives reports",
-    "keyring": "at_rest mode_contract",
+    "keyring": "keyring",
     "contract": "contract mode_contract at_rest tls",
     "registry": "contract mode_contract",
     "errors": "wire contract e2ee_sessions at_rest pins",

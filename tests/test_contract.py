@@ -11,7 +11,17 @@ import pytest
 from client.memory import Identity, Outbound
 from client.messages import Message
 from crypto_modes import wire
-from crypto_modes.contract import Discreet, Draft, Evidence, Meta, Opened, Sealed, Stored
+from crypto_modes.contract import (
+    Discreet,
+    Draft,
+    Evidence,
+    Meta,
+    Need,
+    NeedFrankingKey,
+    Opened,
+    Sealed,
+    Stored,
+)
 
 SECRET = b"a text or a key!"
 ID = bytes(range(16))
@@ -71,3 +81,10 @@ def test_what_it_prints_says_which_message_it_is() -> None:
 
 def test_a_pretty_printer_gets_no_more() -> None:
     assert dict(DRAFT.__rich_repr__()) == {"conversation": ID, "id": ID, "kind": "text", "epoch": 3}
+
+
+def test_what_a_mode_lacks_is_carried_and_said() -> None:
+    lacking = NeedFrankingKey(202611)
+    need = Need(lacking)
+    assert need.what is lacking
+    assert str(need) == "NeedFrankingKey(month=202611)"

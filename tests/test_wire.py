@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from crypto_modes import errors, wire
+from crypto_modes.wire.codec import Codec
 
 MSGPACK, JSON = wire.CODECS[wire.MSGPACK], wire.CODECS[wire.JSON]
 HELLO = wire.Hello(ref=7, token="t", device=bytes(16))
@@ -32,6 +33,18 @@ def test_only_json_travels_as_text() -> None:
         "token": "t",
         "device": bytes(16),
     }
+
+
+def test_a_codec_has_a_name_an_encoder_and_a_decoder_for_each_end() -> None:
+    decoders = (msgspec.json.Decoder(wire.Hello), msgspec.json.Decoder(wire.Error))
+    codec = Codec(wire.JSON, msgspec.json.Encoder(), *decoders)
+    error = wire.Error(ref=7, code=107, name="bad_request", message="no")
+    assert (codec.name, codec.text) == (wire.JSON, True)
+    assert codec.decode_client(codec.encode(HELLO)) == HELLO
+    assert codec.decode_server(codec.encode(error)) == error
+    for decode, frame in ((codec.decode_client, error), (codec.decode_server, HELLO)):
+        with pytest.raises(errors.FrameRefused):
+            decode(codec.encode(frame))
 
 
 @both
