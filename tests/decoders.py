@@ -25,6 +25,7 @@ from crypto_modes.e2ee import body, devices, handover, header, linking, session
 from crypto_modes.e2ee.sessions import ACTIVE
 from crypto_modes.errors import LouverError
 from crypto_modes.keys import AgreementKey, SigningKey, TeamKey
+from crypto_modes.transparency import access_log, tiles
 from crypto_modes.transparency.note import Checkpoint, Note, Verifier
 from crypto_modes.transparency.tree import Frontier
 from server import jwks
@@ -151,6 +152,7 @@ ABOUT = backup.About(
     version=1,
 )
 TEAM = TeamKey(KEY)
+LEAF = access_log.Leaf(1, KEY[:16], KEY)
 
 
 def backed_up() -> tuple[bytes, bytes, bytes]:
@@ -228,6 +230,11 @@ def outside() -> dict[str, Decoder]:
         "attachment": Decoder(lambda data: [*attachments.opened((data,), reference)], (file,)),
         "attachment in the clear": Decoder(
             lambda data: [*attachments.opened((data,), clear)], (bytes(5000),)
+        ),
+        "leaf of the access log": Decoder(access_log.Leaf.decode, (LEAF.encode(),)),
+        "path of a tile": Decoder(text(tiles.Tile.decode), (b"tile/entries/x001/234.p/7",)),
+        "leaves of a tile": Decoder(
+            lambda data: tiles.unbundle(data, 2), (tiles.bundle((LEAF.encode(), b"another")),)
         ),
         "wrapped data key": Decoder(lambda data: vault.unwrap(TEAM, data, b"c"), (wrapped,)),
         "keys of an issuer": Decoder(jwks.keys_of, (issuer_keys(),)),
