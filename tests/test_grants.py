@@ -154,8 +154,15 @@ def test_a_grant_ends_on_the_millisecond_and_is_never_for_long() -> None:
 def test_a_scope_has_an_end(first: int, last: int) -> None:
     asked = grant(first=first, last=last)
     assert "1 to 500" in refused(asked, approved(asked, "sven", "saida"))
-    most = grant(first=7, last=506)
-    assert grants.check(most, approved(most, "sven", "saida"), STAFF, NOW)
+    for fits in (grant(first=7, last=506), grant(first=7, last=7)):
+        assert grants.check(fits, approved(fits, "sven", "saida"), STAFF, NOW)
+
+
+def test_a_grant_has_no_more_approvals_than_the_limit() -> None:
+    asked = grant()
+    most = approved(asked, "sven", "saida") * (grants.APPROVALS_LIMIT // 2)
+    assert len(grants.check(asked, most, STAFF, NOW)) == grants.APPROVALS_LIMIT
+    assert "at most 8" in refused(asked, [*most, most[0]])
 
 
 def test_who_left_the_staff_neither_asks_nor_approves() -> None:
@@ -164,6 +171,15 @@ def test_who_left_the_staff_neither_asks_nor_approves() -> None:
     for name in ("lena", "saida"):
         staff = {each: person for each, person in STAFF.items() if each != name}
         assert "not of the staff" in refused(asked, approvals, staff)
+
+
+def test_a_request_names_its_account_also_where_two_have_one_key() -> None:
+    staff = STAFF | {"otto": msgspec.structs.replace(STAFF["otto"], key=KEYS["mara"].public)}
+    request = grants.sign_request(KEYS["mara"], PLACE, b"body", "mara", NOW, CASE)
+    assert grants.check_signed(request, PLACE, b"body", staff, NOW).name == "mara"
+    other = msgspec.structs.replace(request, name="otto")
+    with pytest.raises(GrantRefused, match="not signed"):
+        grants.check_signed(other, PLACE, b"body", staff, NOW)
 
 
 def test_a_request_is_from_one_person_to_one_place_now() -> None:
