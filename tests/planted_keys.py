@@ -12,7 +12,7 @@ from tests.removals import always
 LOG, WATCH = "client.key_log.KeyLog.", "client.key_watch.KeyWatch."
 TREE = "crypto_modes.transparency."
 ATTACK = "attack_key_log::test_"
-SPLIT = "attack_key_log::test_"
+SPLIT = "attack_split_log::test_"
 
 PLANTS: tuple[Plant, ...] = (
     fault(
