@@ -32,7 +32,9 @@ BODY_LIMIT = 4096
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
-_STATUS: tuple[tuple[type[LouverError], HTTPStatus], ...] = (
+Statuses = tuple[tuple[type[LouverError], HTTPStatus], ...]
+
+_STATUS: Statuses = (
     (Unauthorized, HTTPStatus.UNAUTHORIZED),
     (GrantRefused, HTTPStatus.FORBIDDEN),
     (Forbidden, HTTPStatus.NOT_FOUND),
@@ -80,13 +82,16 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     )
 
 
-def handlers(program: str, *, advise: bool) -> dict[type[Exception], Handler]:
+def handlers(
+    program: str, *, advise: bool, before: Statuses = ()
+) -> dict[type[Exception], Handler]:
     """What a listener of ``program`` (relay, vault) answers where a route raises. With ``advise``
-    an outage is told in the words that are for the operator.
+    an outage is told in the words that are for the operator. ``before`` goes before the usual
+    statuses.
     """
 
     async def failed(request: Request, error: Exception) -> Response:
-        matching = (status for kind, status in _STATUS if isinstance(error, kind))
+        matching = (status for kind, status in (*before, *_STATUS) if isinstance(error, kind))
         status = next(matching, HTTPStatus.INTERNAL_SERVER_ERROR)
         headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
         advice = error.advice if advise and isinstance(error, Unavailable) else ""

@@ -15,6 +15,7 @@ import apsw
 import msgspec
 from msgspec.inspect import BytesType, IntType, LiteralType, StrType, UnionType, type_info
 
+from server.moderation.once import Kept
 from server.moderation.records import (
     Action,
     Appeal,
@@ -29,7 +30,9 @@ from server.moderation.records import (
     Stale,
     Standing,
 )
+from server.moderation.roster import Member
 from server.moderation.store import PAGE_LIMIT, ModerationStore, Value
+from server.moderation.webhook import Told
 from server.store import migrate
 from server.store.sqlite import files, upgrade
 from server.store.sqlite.readers import Readers
@@ -99,6 +102,10 @@ class Table(Generic[T]):
         values = (after, *where.values(), min(limit, PAGE_LIMIT))
         return self.query(db, f"WHERE number > ?{parts} ORDER BY number LIMIT ?", values)
 
+    def drop(self, db: apsw.Connection, key: bytes | int) -> None:
+        """See ``ModerationStore.drop``."""
+        db.execute(f'DELETE FROM {self._table} WHERE "{self._kind.KEY}" = ?', (key,))  # noqa: S608 - as above
+
     def query(self, db: apsw.Connection, rest: str, values: Row) -> list[T]:
         """The records of a query."""
         return [self._record(row) for row in db.execute(f"{self._select} {rest}", values)]
@@ -134,6 +141,9 @@ TABLES: dict[type[Record], Table[Any]] = {
     Appeal: Table("appeal", Appeal),
     Hold: Table("hold", Hold),
     Notice: _NOTICES,
+    Member: Table("member", Member),
+    Kept: Table("kept", Kept),
+    Told: Table("told", Told),
 }
 
 
@@ -160,11 +170,18 @@ class SqliteModeration:
 
         await self._writer.run(write)
 
+    async def drop(self, kind: type[Record], *keys: bytes | int) -> None:
+        def write(db: apsw.Connection) -> None:
+            for key in keys:
+                TABLES[kind].drop(db, key)
+
+        await self._writer.run(write)
+
     async def get(self, kind: type[T], key: bytes | int) -> T | None:
         table: Table[T] = TABLES[kind]
         return await self._read(lambda db: table.get(db, key))
 
-    async def find(self, kind: type[T], after: int, limit: int, **where: Value) -> list[T]:
+    async def find(self, kind: type[T], after: int, limit: int, /, **where: Value) -> list[T]:
         table: Table[T] = TABLES[kind]
         return await self._read(lambda db: table.find(db, after, limit, where))
 

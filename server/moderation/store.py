@@ -28,10 +28,13 @@ class ModerationStore(Protocol):
         Raises ``Stale`` where that is not what is stored.
         """
 
+    async def drop(self, kind: type[Record], *keys: bytes | int) -> None:
+        """Forget these. Only for what is kept for a while, never for what somebody did."""
+
     async def get(self, kind: type[T], key: bytes | int) -> T | None:
         """The record of this kind under its key."""
 
-    async def find(self, kind: type[T], after: int, limit: int, **where: Value) -> list[T]:
+    async def find(self, kind: type[T], after: int, limit: int, /, **where: Value) -> list[T]:
         """Up to ``limit`` (at most 200) with a higher number, ascending, whose fields are these."""
 
     async def last_report(self) -> int:

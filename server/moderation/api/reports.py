@@ -1,0 +1,145 @@
+"""Routes about reports: the queue, and what its numbers show. What a report says is the vault's.
+
+======  =========================  ====================================================
+GET     /reports                   the queue; ?state= ?assignee= ?account=
+GET     /reports/floods            reporters with many reports in an hour
+GET     /reports/N                 one
+POST    /reports/N/assign          let somebody look at it
+POST    /reports/N/release         back to nobody
+POST    /reports/N/findings        whom it is about, of what kind it is, what is proven
+POST    /reports/N/action          settle it with a measure
+POST    /reports/N/dismissal       settle it with none
+GET     /accounts/ID               an account's name, and how often it was reported
+======  =========================  ====================================================
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Query
+from starlette.responses import JSONResponse, Response
+
+from server.moderation.actions import Measure
+from server.moderation.api import described
+from server.moderation.api.guard import (
+    After,
+    Change,
+    Guarded,
+    Limit,
+    Look,
+    answer,
+    page,
+)
+from server.moderation.api.shapes import (
+    NAME_PATTERN,
+    Assignment,
+    Dismissal,
+    FindingsBody,
+    Id,
+    MeasureBody,
+    read,
+    shown,
+)
+from server.moderation.queue import Findings
+from server.moderation.records import Action, Flood, Report, ReportState, Standing
+
+router = APIRouter(route_class=Guarded, tags=["reports"])
+Number = Annotated[int, Path(ge=1, lt=1 << 53)]
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A user, as far as moderation knows him; ``name`` is empty where there is none."""
+
+    id: bytes
+    name: str
+    standing: Standing
+
+
+class Floods(msgspec.Struct, frozen=True, kw_only=True):
+    """The most first."""
+
+    items: tuple[Flood, ...]
+
+
+SHOWN = (Account, Floods, Report, Standing)
+
+
+@router.get("/reports", **described.many(Report))
+async def list_reports(
+    step: Look,
+    after: After = 0,
+    limit: Limit = 50,
+    state: ReportState | None = None,
+    assignee: Annotated[str, Query(pattern=f"^$|{NAME_PATTERN}")] = "",
+    account: Id | None = None,
+) -> Response:
+    """The queue, oldest first."""
+    found = await step.desk.queue.page(
+        step.who,
+        after,
+        limit,
+        state=state or "",
+        assignee=assignee,
+        account=account or b"",
+    )
+    return page(found, limit)
+
+
+@router.get("/reports/floods", **described.one(Floods))
+async def list_floods(
+    step: Look,
+    hours: Annotated[int, Query(ge=1, le=24 * 31)] = 24,
+    least: Annotated[int, Query(ge=1, le=10_000)] = 10,
+) -> Response:
+    """Reporters with at least so many reports within one hour."""
+    found = await step.desk.queue.floods(step.who, hours, least)
+    return JSONResponse(shown(Floods(items=tuple(found))))
+
+
+@router.get("/reports/{number}", **described.one(Report))
+async def show_report(step: Look, number: Number) -> Response:
+    """One report."""
+    return answer(await step.desk.queue.get(step.who, number))
+
+
+@router.post("/reports/{number}/assign", **described.one(Report))
+async def assign_report(step: Change, number: Number, body: Assignment) -> Response:
+    """Let one of the staff look at it, who may be oneself."""
+    return answer(await step.desk.queue.assign(step.who, number, body.to, step.version))
+
+
+@router.post("/reports/{number}/release", **described.one(Report))
+async def release_report(step: Change, number: Number) -> Response:
+    """Back to nobody."""
+    return answer(await step.desk.queue.release(step.who, number, step.version))
+
+
+@router.post("/reports/{number}/findings", **described.one(Report))
+async def note_findings(step: Change, number: Number, body: FindingsBody) -> Response:
+    """Note what the vault has shown; only the assignee."""
+    found = read(body, Findings)
+    return answer(await step.desk.queue.note(step.who, number, found, step.version))
+
+
+@router.post("/reports/{number}/action", **described.one(Action, 201))
+async def act_on_report(step: Change, number: Number, body: MeasureBody) -> Response:
+    """Settle it with a measure against whom it is about."""
+    measure = read(body, Measure)
+    return answer(await step.desk.actions.on_report(step.who, number, measure, step.version), 201)
+
+
+@router.post("/reports/{number}/dismissal", **described.one(Action, 201))
+async def dismiss_report(step: Change, number: Number, body: Dismissal) -> Response:
+    """Settle it with none; the reporter is told why."""
+    measure = read(body, Measure, kind="none")
+    return answer(await step.desk.actions.on_report(step.who, number, measure, step.version), 201)
+
+
+@router.get("/accounts/{account}", **described.one(Account))
+async def show_account(step: Look, account: Annotated[Id, Path()]) -> Response:
+    """An account's name, and how often it was reported by how many."""
+    standing = await step.desk.queue.standing(step.who, account)
+    name = await step.desk.desk.hooks.name(account)
+    return JSONResponse(shown(Account(id=account, name=name, standing=standing)))
