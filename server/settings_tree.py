@@ -252,7 +252,8 @@ class Limits(Section):
     )
     blob_burst: Burst = Field(default=400, description="At once.")
     login_rate: Rate = Field(
-        default=1.0, description="Registrations and logins per second from one IP address."
+        default=1.0,
+        description="Registrations and logins per second from one IP address, and devices to link.",
     )
     login_burst: Burst = Field(default=20, description="At once.")
     report_rate: Rate = Field(

@@ -8,6 +8,7 @@ here, in a file for the team to take away, and never read again.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,11 @@ from server.store import SealedReport
 from server.store.sqlite import ReadOnlySqliteStore
 
 PAGE = 100
+
+
+def has_pair(directory: Path, name: str = "team") -> bool:
+    """Whether ``keygen`` would find a secret key there, and leave it as it is."""
+    return os.path.lexists(directory / f"{name}.key")
 
 
 def keygen(directory: Path, name: str = "team") -> tuple[Path, Path, str]:

@@ -287,11 +287,15 @@ def test_a_relays_life(louverd: Louverd) -> None:
     assert (defaults["text"], defaults["image"]) == ("e2ee", "tls")
     assert json.loads(louverd.run("status").stdout)["modes"] == defaults
     assert 'mode = "e2ee"; [modes]; image = "tls"' in set_.stderr
+    assert louverd.run("sunset", "status").stderr == "louverd: there is no plan\n"
     plan = ("--mode", "e2ee", "--instead", "at_rest", "--freeze", "2099-01-01")
     planned = louverd.run("sunset", "plan", *plan, "--final", "2099-02-01")
     assert json.loads(planned.stdout)["phase"] == "planned", planned.stderr
     assert json.loads(louverd.run("sunset", "start").stdout)["phase"] == "announced"
-    assert json.loads(louverd.run("sunset", "status").stdout)["freeze"] == 4_070_908_800_000
+    status = louverd.run("sunset", "status")
+    assert json.loads(status.stdout)["freeze"] == 4_070_908_800_000
+    dates = "freeze 2099-01-01T00:00:00Z, final 2099-02-01T00:00:00Z"
+    assert status.stderr == f"louverd: the end of e2ee is announced: {dates}\n"
     assert json.loads(louverd.run("sunset", "cancel").stdout)["phase"] == "cancelled"
     refused = louverd.run("revoke", "--account", "nobody")
     assert refused.returncode == 2

@@ -251,3 +251,20 @@ def test_keygen_says_what_belongs_to_whom(tmp_path: Path) -> None:
     assert made.exit_code == 0
     public = (tmp_path / "team" / "team.pub").read_bytes()
     assert reports.fingerprint(public) in made.output
+
+
+@pytest.mark.parametrize(("command", "name"), [("keygen", "team"), ("vault-key", "vault")])
+def test_a_pair_that_is_there_is_said_to_be_unchanged(
+    tmp_path: Path, command: str, name: str
+) -> None:
+    place = tmp_path / "keys"
+    call = ["moderation", command, "--dir", str(place)]
+    first = CliRunner().invoke(cli.app, call)
+    assert "A new pair was made." in first.output
+    assert "unchanged" not in first.output
+    before = [(place / f"{name}{ending}").read_bytes() for ending in (".key", ".pub")]
+    again = CliRunner().invoke(cli.app, call)
+    assert again.exit_code == 0
+    assert f"{place / name}.key was there already: no new key was made" in again.output
+    assert "A new pair was made." not in again.output
+    assert [(place / f"{name}{ending}").read_bytes() for ending in (".key", ".pub")] == before

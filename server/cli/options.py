@@ -22,9 +22,11 @@ Set = Annotated[
 
 def ask(
     file: Path | None, set: list[str] | None, method: str, path: str, body: object = None
-) -> None:
-    """Ask the running relay for ``/admin/v1/path``, and print its answer."""
+) -> str:
+    """Ask the running relay for ``/admin/v1/path``, and print its answer, which is returned."""
     from server import admin
     from server.config import load
 
-    typer.echo(admin.ask(load(file, set or (), checked=False), method, path, body))
+    answer = admin.ask(load(file, set or (), checked=False), method, path, body)
+    typer.echo(answer)
+    return answer

@@ -68,26 +68,44 @@ def plan(
     """
     dates = {"freeze": _milliseconds(freeze), "final": _milliseconds(final)}
     body = {"event": "plan", "mode": mode, "instead": instead, **dates}
-    ask(file, set, "POST", "sunset", body)
+    _tell(ask(file, set, "POST", "sunset", body))
 
 
 @sunset.command()
 def start(file: File = None, set: Set = None) -> None:
     """Announce the plan to all users, at least 14 days before its first date."""
-    ask(file, set, "POST", "sunset", {"event": "start"})
+    _tell(ask(file, set, "POST", "sunset", {"event": "start"}))
 
 
 @sunset.command()
 def status(file: File = None, set: Set = None) -> None:
     """Print the plan, its phase, and how many conversations are still in its mode."""
-    ask(file, set, "GET", "sunset")
+    _tell(ask(file, set, "GET", "sunset"))
 
 
 @sunset.command()
 def cancel(file: File = None, set: Set = None) -> None:
     """Let the mode go on, wherever the plan stands; users who were told are told this too."""
-    ask(file, set, "POST", "sunset", {"event": "cancel"})
+    _tell(ask(file, set, "POST", "sunset", {"event": "cancel"}))
 
 
 def _milliseconds(day: datetime) -> int:
     return int(day.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def _tell(answer: str) -> None:
+    """The dates of a plan for people, on standard error: the JSON counts milliseconds."""
+    import json
+
+    plan = json.loads(answer)
+    if plan["phase"] == "none":
+        typer.echo("louverd: there is no plan", err=True)
+        return
+    freeze, final = (
+        datetime.fromtimestamp(plan[date] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for date in ("freeze", "final")
+    )
+    typer.echo(
+        f"louverd: the end of {plan['mode']} is {plan['phase']}: freeze {freeze}, final {final}",
+        err=True,
+    )

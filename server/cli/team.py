@@ -20,10 +20,13 @@ reports = typer.Typer(help="Sealed reports; only the team can open them.", no_ar
 def keygen(
     directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path("team"),
 ) -> None:
-    """Make the moderation team's key pair: reports are sealed to it."""
+    """Make the moderation team's key pair: reports are sealed to it. One that is there stays."""
+    from server.team import has_pair
     from server.team import keygen as make
 
+    found = has_pair(directory)
     secret, public, fingerprint = make(directory)
+    _tell(found, secret)
     typer.echo(f"secret key: {secret}  (for the team; take it off this machine, the relay needs it")
     typer.echo("            for nothing, and who has it reads every report)")
     typer.echo(f"public key: {public}  (for the relay: moderation.key)")
@@ -34,14 +37,29 @@ def keygen(
 def vault_key(
     directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path("vault"),
 ) -> None:
-    """Make the key pair of the moderation door: the data keys of at_rest are wrapped for it too."""
+    """Make the key pair of the moderation door: the data keys of at_rest are wrapped for it too.
+    One that is there stays.
+    """
+    from server.team import has_pair
     from server.team import keygen as make
 
+    found = has_pair(directory, "vault")
     secret, public, _ = make(directory, "vault")
+    _tell(found, secret)
     typer.echo(f"secret key: {secret}  (for the vault, on another machine: who has it and the")
     typer.echo("            two databases reads every message in at_rest; the relay needs it for")
     typer.echo("            nothing)")
     typer.echo(f"public key: {public}  (for the relay: keys.moderation)")
+
+
+def _tell(found: bool, secret: Path) -> None:
+    if found:
+        typer.echo(f"{secret} was there already: no new key was made, and the pair is unchanged.")
+        typer.echo(
+            "For a new pair name another directory with --dir. This is the one that is there:"
+        )
+    else:
+        typer.echo("A new pair was made.")
 
 
 @reports.command("list")
