@@ -93,6 +93,14 @@ def test_a_log_has_the_tiles_of_the_specification() -> None:
         assert not Tile.decode(beyond).fits(70_000)
 
 
+def test_a_full_tile_is_followed_by_no_empty_one() -> None:
+    assert [tile.path for tile in tiles.of_size(WIDTH)] == [
+        "tile/entries/000",
+        "tile/0/000",
+        "tile/1/000.p/1",
+    ]
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 255, 256, 257, 511, 512, 600])
 def test_a_copy_is_read_whole(size: int) -> None:
     leaves = LEAVES[:size]
@@ -132,9 +140,9 @@ def test_a_leaf_that_is_replaced_taken_out_or_put_in_is_found(at: int) -> None:
 
 def test_a_hash_that_only_a_tile_tells_wrongly_is_named() -> None:
     files = files_of(LEAVES)
-    for path in ("tile/0/001", "tile/1/000.p/2"):
-        spoilt = files | {path: H(b"x") + files[path][32:]}
-        with pytest.raises(LogRefused, match=path):
+    for path, where in (("tile/0/001", "leaf 257"), ("tile/1/000.p/2", "hash 1")):
+        spoilt = files | {path: files[path][:32] + H(b"x") + files[path][64:]}
+        with pytest.raises(LogRefused, match=f"{path}: {where} is not"):
             tiles.read_whole(head_of(LEAVES), spoilt.__getitem__)
 
 
@@ -159,3 +167,5 @@ def test_a_whole_log_makes_every_proof() -> None:
 def test_a_size_that_no_tiles_can_hold_is_refused() -> None:
     with pytest.raises(LogRefused, match="cannot be published"):
         tiles.read_whole(Checkpoint("x", (1 << 48) + 1, b"r" * 32), lambda _: b"")
+    with pytest.raises(KeyError, match="tile/entries/000"):  # the largest is read, and has no file
+        tiles.read_whole(Checkpoint("x", 1 << 48, b"r" * 32), {}.__getitem__)
