@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from crypto_modes import grants
+from crypto_modes import grants, shamir
 from crypto_modes.grants import Approval, Grant, Person
 from crypto_modes.holds import Order
 from crypto_modes.keys import SigningKey
@@ -105,6 +105,8 @@ GRANTS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], objec
     "hold/id": equal_to(lambda key: msgspec.structs.replace(ORDER, place=key[:16]).id),
     "scanning/held": equal_to(lambda key: scanning.held_digest(key, META, b"text")),
     "scanning/report": equal_to(lambda key: scanning.report_id(key, META)),
+    "share": equal_to(shamir._check),
+    "share/key": equal_to(shamir.mark),
     "access": equal_to(lambda key: Leaf(TIME, ALICE, key).hash),
     "access/entry": equal_to(lambda key: entry(key).encode()),
     "access/commitment": equal_to(lambda key: access_log.commitment(ALICE, entry(key))),
