@@ -200,6 +200,11 @@ def link(previous: bytes, seq: int, record: bytes) -> bytes:
     return H(_CHAIN + _LINK(32, previous, 8, seq, 32, H(record)))
 
 
+def data_key_id(record: bytes) -> bytes:
+    """The id of the data key of a record, 16 bytes; empty for what is no record."""
+    return record[_DEK_ID] if len(record) >= OVERHEAD and record[:2] == _PREFIX else b""
+
+
 def verify_chain(stored: Iterable[Stored], previous: bytes = NO_DIGEST, seq: int = 0) -> bytes:
     """Check messages in order of ``seq`` against their hash chain; the head after the last.
 

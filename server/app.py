@@ -56,6 +56,7 @@ from server.session import Session, table
 from server.settings_tree import Settings
 from server.store.blob_files import BlobFiles
 from server.store.sqlite import SqliteStore
+from server.vault_records import TOKEN_FILE, TOKEN_PREFIX, VaultRecords
 from server.watch import Watch
 
 SECRET_SIZE = 32
@@ -169,7 +170,9 @@ class App:
     async def _listen(self, data: Path) -> None:
         self.gateway = Gateway(gateway_settings(self.settings), self._handler(), self.watch)
         token = token_file(data / "admin.token", ADMIN_TOKEN_PREFIX)
-        self.internal = Internal(self.settings.internal, self, token)
+        shown = token_file(data / TOKEN_FILE, TOKEN_PREFIX)
+        vault = VaultRecords(self.store, self.confirming, shown)
+        self.internal = Internal(self.settings.internal, self, token, vault.routes())
         try:
             await self.gateway.start(self._certificate.context if self._certificate else None)
         except OSError as error:

@@ -15,12 +15,13 @@ GET     /admin/v1/sunset       the plan to end a mode, and how many conversation
 POST    /admin/v1/sunset       ``{"event": "plan"|"start"|"cancel"}``; with ``plan`` the rest of it
 POST    /admin/v1/confirm      ``{"questions": […]}`` about a report; one answer for each
 *       /admin/v1/keys…        see ``key_routes``
+*       /vault/v1/…            see ``vault_records``; for the vault, with a token of its own
 ======  =====================  ====================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -28,7 +29,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from crypto_modes import wire
 from crypto_modes.contract import ID_SIZE
@@ -114,8 +115,14 @@ class NewDefault(msgspec.Struct, forbid_unknown_fields=True):
 class Internal(Host):
     """The listener. ``start`` raises ``BadConfig`` where the address cannot be taken."""
 
-    def __init__(self, settings: InternalSettings, relay: Administered, token: str) -> None:
-        app = application(relay, token)
+    def __init__(
+        self,
+        settings: InternalSettings,
+        relay: Administered,
+        token: str,
+        more: Sequence[BaseRoute] = (),
+    ) -> None:
+        app = application(relay, token, more)
         super().__init__(app, settings.address, settings.port, section="internal")
 
     async def start(self) -> None:
@@ -123,8 +130,8 @@ class Internal(Host):
         logs.logger().info("internal listener ready", port=self.port)
 
 
-def application(relay: Administered, token: str) -> Starlette:
-    """The routes, for a server or a test."""
+def application(relay: Administered, token: str, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """The routes, for a server or a test; ``more`` of them have guards of their own."""
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -170,6 +177,7 @@ def application(relay: Administered, token: str) -> Starlette:
             *(admin(*each) for each in _service_routes(relay.service)),
             *(admin(*each) for each in key_routes.routes(relay.key_care, body_of)),
             admin("confirm", "POST", confirm),
+            *more,
         ],
         # Only who has the admin token comes as far as an outage: the operator.
         exception_handlers=handlers("relay", advise=True),

@@ -47,6 +47,10 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
                           "server.moderation", "server.secrets_file", "server.store"),
     "server.moderation.api": ("crypto_modes", "server.moderation", "server.problems"),
     "server.outbox": ("crypto_modes", "server.link"),
+    # a process of its own: it has no store, and knows the relay by what it answers
+    "server.vault": ("crypto_modes", "server.access_log", "server.certs", "server.hosting",
+                     "server.logs", "server.problems", "server.secrets_file",
+                     "server.settings_text", "server.settings_tree", "server.vault"),
 }  # fmt: skip
 
 # Who may be imported by whom: app → gateway → session → relay → {store, bus, modes}.
@@ -76,6 +80,7 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "server.store.sqlite.faults": ("server.access_log.disk", "server.store.sqlite"),
     "server.store.sqlite.files": ("server.access_log.disk", "server.moderation.sqlite",
                                   "server.store.sqlite"),
+    "server.vault": ("server.cli",),
 }  # fmt: skip
 
 # Where a third-party package may be imported. One that is not listed may be imported nowhere.
@@ -100,7 +105,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "numpy": ("client.compare",),
     "prometheus_client": ("server.observe",),
     "pydantic": ("server.config", "server.moderation.api", "server.settings_text",
-                 "server.settings_tree"),
+                 "server.settings_tree", "server.vault.settings"),
     "pydantic_core": ("server.config", "server.settings_text", "server.settings_tree"),
     "pydantic_settings": ("server.config", "server.settings_text", "server.settings_tree"),
     "pyotp": ("server.moderation.second_factor",),
@@ -113,6 +118,8 @@ HOMES: dict[str, tuple[str, ...]] = {
         "server.key_routes",
         "server.moderation.api",
         "server.problems",
+        "server.vault",
+        "server.vault_records",
     ),
     "structlog": ("server.logs",),
     "typer": ("client.cli", "client.compare.cli", "server.cli"),

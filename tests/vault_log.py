@@ -46,7 +46,7 @@ async def serving(
     log, now = DurableLog(data), [TIME]
     await log.open()
 
-    def asked(request: Request, place: str, body: bytes) -> Person:
+    async def asked(request: Request, place: str, body: bytes) -> Person:
         signed = msgspec.json.decode(request.headers["louver-request"], type=grants.Request)
         return grants.check_signed(signed, place, body, STAFF, now[0])
 

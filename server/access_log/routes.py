@@ -46,7 +46,7 @@ class Asked(Protocol):
     Raises ``GrantRefused``.
     """
 
-    def __call__(self, request: Request, place: str, body: bytes) -> Person: ...
+    async def __call__(self, request: Request, place: str, body: bytes) -> Person: ...
 
 
 def routes(
@@ -71,7 +71,7 @@ def routes(
 
     async def opened(request: Request) -> Response:
         place = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        person = asked(request, place, b"")
+        person = await asked(request, place, b"")
         if person.role not in READERS:
             raise GrantRefused(f"a {person.role} may not read the access log's entries")
         start, limit = _number(request, "start", 0), _number(request, "limit", PAGE)

@@ -330,6 +330,9 @@ class Store(Protocol):
     async def reports(self, after: int, limit: int) -> list[SealedReport]:
         """Up to ``limit`` reports with a higher number, ascending."""
 
+    async def report(self, id: bytes) -> SealedReport | None:
+        """The first that was kept under this id; a later reporter may choose the same."""
+
     # attachments
     async def add_blob(self, blob: Blob, quota: int) -> None:
         """Durable. Raises ``LimitExceeded`` where its sender would have more than ``quota`` bytes,

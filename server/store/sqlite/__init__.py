@@ -305,6 +305,9 @@ class SqliteStore(KeyFile):
     async def reports(self, after: int, limit: int) -> list[SealedReport]:
         return await self._read(reports.page, after, limit)
 
+    async def report(self, id: bytes) -> SealedReport | None:
+        return await self._read(reports.find, id)
+
     # attachments
 
     async def add_blob(self, blob: Blob, quota: int) -> None:

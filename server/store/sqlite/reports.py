@@ -50,6 +50,12 @@ def page(db: apsw.Connection, after: int, limit: int) -> list[SealedReport]:
     return [_report(db, row) for row in db.execute(sql, (after, limit)).fetchall()]
 
 
+def find(db: apsw.Connection, id: bytes) -> SealedReport | None:
+    """See ``Store.report``."""
+    rows = db.execute(f"{_COLUMNS} WHERE id = ? ORDER BY number LIMIT 1", (id,)).fetchall()
+    return _report(db, rows[0]) if rows else None
+
+
 def _report(db: apsw.Connection, row: Row) -> SealedReport:
     number, id_, reporter, time, sealed = row
     sql = "SELECT tag FROM report_tag WHERE report = ? ORDER BY position"

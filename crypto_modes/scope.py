@@ -1,0 +1,162 @@
+"""The records in the scope of a grant: what the relay hands to the vault, and what must hold.
+
+What may live here: the shape of that answer, which is JSON with bytes in base64, and the checks
+that need no key. Pure functions only, so that relay, vault and auditor mean the same. What may not:
+transport, decryption (``vault.py``), the log.
+
+The vault believes the relay nothing that it can check. Every message has its number, so that a
+missing one shows; who writes to whom follows from the conversation's id; and in ``at_rest`` each
+record is a link of the conversation's hash chain, whose head the relay states with every answer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import msgspec
+
+from crypto_modes import at_rest, policy, tls, wire
+from crypto_modes.contract import DIGEST_SIZE, NO_DIGEST, Discreet, Meta, Stored
+from crypto_modes.errors import BadArgument, CannotOpen
+from crypto_modes.grants import RECORDS_LIMIT, Grant
+from crypto_modes.primitives import H, equal
+
+# What the relay keeps and the vault may show; of other modes it hands over a digest.
+OPEN = frozenset({tls.NAME, at_rest.NAME})
+KEYS_LIMIT = RECORDS_LIMIT
+
+Head = Annotated[bytes, msgspec.Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)]
+
+
+class DoorKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A data key of ``sender`` behind the moderation door; ``moderation`` is empty without one."""
+
+    id: wire.Id
+    sender: wire.Id
+    epoch: wire.Count
+    moderation: bytes
+
+
+class Record(Discreet, frozen=True, kw_only=True):
+    """A stored message. ``body`` is the record of ``tls`` or ``at_rest``, empty where it was
+    removed; of other modes there is its ``digest``, 32 bytes. ``chain`` is the head after it.
+    """
+
+    conversation: wire.Id
+    seq: wire.Count
+    id: wire.Id
+    sender: wire.Id
+    device: wire.Id
+    recipient: wire.Id
+    kind: wire.Kind
+    mode: wire.Word
+    epoch: wire.Count
+    time: wire.Count
+    body: bytes = b""
+    digest: wire.Digest = b""
+    chain: Head
+
+    @property
+    def stored(self) -> Stored:
+        """As a mode takes it."""
+        meta = Meta(*(getattr(self, name) for name in Meta.__struct_fields__))
+        return Stored(meta, self.body, chain=self.chain)
+
+
+class Handed(msgspec.Struct, frozen=True, kw_only=True):
+    """The relay's answer. ``before`` is the head of the chain before the first record; ``newest``
+    and ``head`` are the number and head of the newest message that there is; ``known`` is the head
+    after the message that the vault asked about, empty where there is none.
+    """
+
+    relay: wire.Id
+    before: Head
+    newest: wire.Count
+    head: Head
+    known: wire.Digest = b""
+    records: Annotated[tuple[Record, ...], msgspec.Meta(max_length=RECORDS_LIMIT)] = ()
+    keys: Annotated[tuple[DoorKey, ...], msgspec.Meta(max_length=KEYS_LIMIT)] = ()
+
+    def to_json(self) -> bytes:
+        """What travels."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Handed:
+        """The answer in ``raw``. Raises ``CannotOpen``."""
+        try:
+            return msgspec.json.decode(raw, type=cls)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise CannotOpen(f"the relay's answer is not understood: {error}") from None
+
+
+def record_of(stored: Stored) -> Record:
+    """What the relay hands over of a message."""
+    fields = {name: getattr(stored.meta, name) for name in Meta.__struct_fields__}
+    if stored.meta.mode in OPEN:
+        return Record(**fields, body=stored.record, chain=stored.chain)
+    return Record(**fields, digest=H(stored.record), chain=stored.chain)
+
+
+def check_range(first: int, last: int) -> None:
+    """Raises ``BadArgument`` unless ``first`` to ``last`` are 1 to 500 messages."""
+    if not 1 <= first <= last < first + RECORDS_LIMIT:
+        raise BadArgument(f"ask for 1 to {RECORDS_LIMIT} messages, numbered from 1")
+
+
+def check(handed: Handed, grant: Grant) -> None:
+    """Whether these are the records that ``grant`` is about: all that there are, and no others.
+
+    Raises ``CannotOpen``, which says what is wrong with the relay's answer.
+    """
+    last = min(grant.last, handed.newest)
+    if len(handed.records) > max(0, last - grant.first + 1):
+        _refuse("more records than the grant is about")
+    if len({record.id for record in handed.records}) < len(handed.records):
+        _refuse("one message twice")
+    previous = handed.before if grant.first > 1 else NO_DIGEST
+    for seq, record in enumerate(handed.records, start=grant.first):
+        _check_place(record, grant.conversation, seq)
+        previous = _next_head(previous, record)
+    if grant.first + len(handed.records) <= last:
+        _refuse(f"no message {grant.first + len(handed.records)}, though there are {last} and more")
+    if handed.records and handed.newest == last and not equal(previous, handed.head):
+        _refuse("another end of the conversation than it states")
+
+
+def check_known(handed: Handed, seq: int, head: bytes) -> None:
+    """Whether the conversation still has the message ``seq`` after which its head was ``head``.
+
+    Raises ``CannotOpen`` where the relay showed another history before.
+    """
+    if handed.newest < seq or not equal(handed.known, head):
+        _refuse(
+            f"another history than before: its message {seq} is gone or is another, by a restored"
+            " backup or by somebody's hand"
+        )
+
+
+def _check_place(record: Record, conversation: bytes, seq: int) -> None:
+    if record.conversation != conversation:
+        _refuse("a message of another conversation")
+    if record.seq != seq:
+        _refuse(f"message {record.seq} where {seq} belongs: one is missing, or they are swapped")
+    people = record.sender, record.recipient
+    if people[0] == people[1] or policy.conversation_id(*people) != conversation:
+        _refuse(f"message {seq} between people whose conversation this is not")
+
+
+def _next_head(previous: bytes, record: Record) -> bytes:
+    """The head after ``record``. One whose content was removed leaves its link as it was."""
+    if record.mode == at_rest.NAME and not record.body:
+        return record.chain
+    head = previous
+    if record.mode == at_rest.NAME:
+        head = at_rest.link(previous, record.seq, record.body)
+    if not equal(head, record.chain):
+        _refuse(f"message {record.seq} or one before it as it was not stored")
+    return head
+
+
+def _refuse(what: str) -> NoReturn:
+    raise CannotOpen(f"nothing was opened: the relay shows {what}")

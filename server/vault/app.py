@@ -1,0 +1,147 @@
+"""The composition root of the vault: what its process is made of, its start and its end.
+
+What may live here: construction, in that order. What may not: any use case. Whatever is opened here
+is closed here, in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from crypto_modes.errors import BadConfig
+from server import logs
+from server.access_log.durable import DurableLog
+from server.access_log.exchange import TOKEN_PREFIX
+from server.access_log.routes import routes as log_routes
+from server.certs import server_context
+from server.hosting import Host
+from server.problems import handlers
+from server.secrets_file import private_directory, read_private, secret_file
+from server.vault.asking import Asking, Nonces, Refusals, now_ms
+from server.vault.keys import Keys, open_keys
+from server.vault.officers import Officers
+from server.vault.opening import Heads, Opening
+from server.vault.relay import Relay
+from server.vault.reported import Reported
+from server.vault.routes import routes
+from server.vault.settings import Settings
+from server.vault.staff import Staff
+
+TOKEN_LIMIT = 256
+
+
+class App:
+    """One vault. ``start`` once, ``stop`` once; ``start`` raises ``BadConfig`` or
+    ``LogUnavailable``."""
+
+    host: Host
+    keys: Keys
+    log: DurableLog
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._closing = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open everything, listen last; on failure nothing stays open."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def _start(self) -> None:
+        settings, data = self.settings, self.settings.data
+        private_directory(data, "data")
+        logs.configure(settings.log.level, settings.log.format, secret_file(data / "log.key", 32))
+        token = relay_token(settings)
+        self.log = log = DurableLog(data)
+        await log.open()
+        self._closing.push_async_callback(log.close)
+        self.keys = open_keys(settings.keys, time.monotonic)
+        self.staff = Staff(settings.staff_file, data / "staff.entered.json", log, now_ms)
+        nonces, heads = Nonces(data / "nonces", now_ms), Heads(data / "heads")
+        for journal in (nonces, heads):
+            journal.open()
+            self._closing.callback(journal.close)
+        refusals = Refusals(log, now_ms)
+        asking = Asking(self.staff, nonces, refusals, now_ms)
+        relay = Relay(settings.relay, token)
+        opening = Opening(
+            asking=asking,
+            refusals=refusals,
+            relay=relay,
+            keys=self.keys,
+            heads=heads,
+            log=log,
+            now=now_ms,
+        )
+        reported = Reported(
+            asking=asking, refusals=refusals, relay=relay, keys=self.keys, log=log, now=now_ms
+        )
+        officers = Officers(self.keys, refusals, log, now_ms)
+        notice = settings.notice_days
+        await self._listen(
+            [
+                *routes(asking, opening, reported, officers, self.status),
+                *log_routes(log, asking.of_request, token, notice_days=notice, now=now_ms),
+            ]
+        )
+
+    async def _listen(self, all_routes: Sequence[BaseRoute]) -> None:
+        listen = self.settings.listen
+        context = None
+        if listen.certificate:
+            context = server_context(Path(listen.certificate), Path(listen.key))
+        # Advice names files, and who asks is not the operator.
+        app = Starlette(routes=all_routes, exception_handlers=handlers("vault", advise=False))
+        self.host = Host(app, listen.address, listen.port, section="listen", context=context)
+        await self.host.start()
+        self._closing.push_async_callback(self.host.stop)
+
+    async def stop(self) -> None:
+        """Answer what was asked, then close everything."""
+        await self._closing.aclose()
+
+    def status(self) -> Mapping[str, object]:
+        """What runs, as JSON can say it."""
+        checkpoint = {"log": self.log.verifier.encode(), "entries": self.log.size}
+        return {"port": self.host.port, "key": self.keys.status(), **checkpoint}
+
+
+def relay_token(settings: Settings) -> str:
+    """What relay and vault show each other. Raises ``BadConfig``."""
+    path = Path(settings.relay.token)
+    try:
+        token = read_private(path, TOKEN_LIMIT).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        token = ""
+    if not token.startswith(TOKEN_PREFIX):
+        raise BadConfig(
+            f"relay.token: {path} holds no token that starts with {TOKEN_PREFIX!r}; the relay makes"
+            " one in its data directory, vault.token, when it starts"
+        )
+    return token
+
+
+async def serve(settings: Settings) -> int:
+    """Run a vault until SIGTERM or SIGINT; the process's exit code. Raises ``BadConfig``."""
+    loop = asyncio.get_running_loop()
+    logs.watch(loop)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    app = App(settings)
+    await app.start()
+    logs.logger().info("vault ready", port=app.host.port)
+    await ended.wait()
+    await app.stop()
+    return 0

@@ -1,0 +1,166 @@
+"""The vault's secret keys: of moderation doors, from files or from shares, and of the team.
+
+What may live here: holding them in memory, and choosing the right one. What may not: who may have
+something opened. No key leaves this file: it opens, and gives what was inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from crypto_modes import door, shamir, vault
+from crypto_modes.errors import (
+    BadConfig,
+    CannotOpen,
+    KeyRefused,
+    KeyServiceUnavailable,
+    ReportRefused,
+)
+from crypto_modes.grants import Person
+from crypto_modes.keys import TeamKey
+from crypto_modes.primitives import HPKE_KEY_SIZE, hpke_check
+from crypto_modes.reports import Report, Sealed
+from crypto_modes.shamir import Share
+from server.secrets_file import secret_file
+from server.vault.settings import Keys as KeySettings
+
+
+class Split:
+    """A key that comes together from shares, each from another person, and is gone after a time.
+
+    ``seconds`` is how long it stays, by the clock ``monotonic``.
+    """
+
+    def __init__(self, public: bytes, seconds: float, monotonic: Callable[[], float]) -> None:
+        self._mark = shamir.mark(public)
+        self._door = door.mark(public)
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._shares: dict[str, Share] = {}
+        self._secret: TeamKey | None = None
+        self._until = 0.0
+        self.needed = 0
+
+    def take(self, share: Share, person: Person) -> int:
+        """Take a share from ``person``; how many are there. The last one that is needed makes the
+        key, and then none is kept. Raises ``KeyRefused``.
+        """
+        if share.key != self._mark:
+            raise KeyRefused("this is a share of another key than this vault's")
+        if any(
+            each.index == share.index and subject != person.subject
+            for subject, each in self._shares.items()
+        ):
+            raise KeyRefused("somebody else has handed in this share; each has one of his own")
+        self._shares[person.subject] = share
+        self.needed = share.threshold
+        if len(self._shares) < share.threshold:
+            return len(self._shares)
+        given, self._shares = list(self._shares.values()), {}
+        try:
+            self._secret = shamir.combine(given)
+        except KeyRefused as error:
+            raise KeyRefused(f"{error}; all of them must be handed in again") from None
+        self._until = self._monotonic() + self._seconds
+        return len(given)
+
+    @property
+    def here(self) -> int:
+        """How many shares wait for others."""
+        return len(self._shares)
+
+    @property
+    def together(self) -> bool:
+        """Whether the key is there now; forgets one whose time is over."""
+        if self._secret is not None and self._monotonic() >= self._until:
+            self._secret = None
+        return self._secret is not None
+
+    def find(self, wrapped: bytes) -> TeamKey | None:
+        """The key, if ``wrapped`` is behind its door. Raises ``KeyServiceUnavailable`` while it is
+        not together."""
+        if wrapped[: len(self._door)] != self._door:
+            return None
+        if not self.together:
+            needed = f"{len(self._shares)} of {self.needed or 'the needed'} shares are here"
+            raise KeyServiceUnavailable(
+                f"the vault's key is not together: {needed}; hand in yours: louver mod share"
+            )
+        return self._secret
+
+
+class Keys:
+    """All of them. ``split`` is None where no key was split."""
+
+    def __init__(
+        self, doors: Sequence[TeamKey], team: Sequence[TeamKey], split: Split | None = None
+    ) -> None:
+        self._doors = {door.mark(each.public): each for each in doors}
+        self._team = tuple(team)
+        self.split = split
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """The data key behind a door, 32 bytes.
+
+        Raises ``KeyServiceUnavailable`` while the key is not together, ``CannotOpen`` for another
+        door or another context.
+        """
+        secret = self.split.find(wrapped) if self.split else None
+        secret = secret or self._doors.get(wrapped[:17])
+        if secret is None:
+            raise CannotOpen("its data key is behind no door that this vault has the key of")
+        return vault.unwrap(secret, wrapped, context)
+
+    def status(self) -> dict[str, object]:
+        """What is there, without a secret."""
+        told: dict[str, object] = {"doors": len(self._doors), "team": len(self._team)}
+        if self.split is not None:
+            told |= {"together": self.split.together, "shares": self.split.here}
+        return told
+
+    def check_together(self, wrapped: bytes) -> None:
+        """Raises ``KeyServiceUnavailable`` where this is behind a door whose key is not together.
+        Opens nothing."""
+        if self.split is not None:
+            self.split.find(wrapped)
+
+    def open(self, sealed: Sealed) -> Report:
+        """What a report says. Raises ``ReportRefused``."""
+        if not self._team:
+            raise ReportRefused("this vault has no key of the team: keys.team")
+        for team in self._team:
+            try:
+                return sealed.open(team)
+            except CannotOpen:
+                continue
+        raise ReportRefused("this report was sealed to another key, place or reporter")
+
+
+def open_keys(settings: KeySettings, monotonic: Callable[[], float]) -> Keys:
+    """The keys in the files that the settings name. Raises ``BadConfig``."""
+    split = None
+    if settings.split:
+        split = Split(_public(Path(settings.split)), settings.hours * 3600, monotonic)
+    return Keys(
+        [_secret("keys.door", each) for each in settings.door],
+        [_secret("keys.team", each) for each in settings.team],
+        split,
+    )
+
+
+def _secret(setting: str, file: str) -> TeamKey:
+    try:
+        return TeamKey(secret_file(Path(file), TeamKey.size, make=False))
+    except BadConfig as error:
+        raise BadConfig(f"{setting}: {error}") from None
+
+
+def _public(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            public = opened.read(HPKE_KEY_SIZE + 1)
+        hpke_check(public)
+    except (OSError, KeyRefused) as error:
+        raise BadConfig(f"keys.split: {file} holds no public key ({error})") from None
+    return public
