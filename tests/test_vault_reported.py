@@ -1,0 +1,135 @@
+"""Reports at the vault: what was revealed and what of it is proven, after two entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from crypto_modes.errors import (
+    GrantRefused,
+    LogUnavailable,
+    LouverError,
+    ReportRefused,
+    StoreUnavailable,
+)
+from crypto_modes.keys import TeamKey
+from crypto_modes.reports import seal, tags
+from crypto_modes.verdicts import Answer
+from server.vault import staff
+from tests.reported import insults, report_of
+from tests.test_grants import CASE
+from tests.vault_rig import Vault
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[Vault]:
+    made = Vault(tmp_path / "vault")
+    yield made
+    made.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_report_is_opened_and_judged(vault: Vault) -> None:
+    items = insults(b"HARM-0001", b"HARM-0002")[2]
+    id_ = vault.relay.take(report_of(*items))
+    opened = await vault.report(id_)
+    assert [each.state for each in opened.findings] == ["verified", "verified"]
+    assert [each.content for each in opened.findings] == [b"HARM-0001", b"HARM-0002"]
+    assert (opened.category, opened.report) == ("threat", id_)
+    assert opened.words == "She has been doing this for weeks. ☂"
+
+
+@pytest.mark.parametrize(("answer", "state"), [("no", "refused"), ("unknown", "claim")])
+@pytest.mark.asyncio
+async def test_what_the_relay_does_not_confirm_is_labelled(
+    vault: Vault, answer: str, state: str
+) -> None:
+    vault.relay.answer = msgspec.convert({"state": answer, "reason": "so it is"}, Answer)
+    opened = await vault.report(vault.relay.take(report_of(*insults(b"HARM-0001")[2])))
+    (finding,) = opened.findings
+    assert (finding.state, finding.reason) == (state, "so it is")
+    assert bool(finding.content) == (state == "claim")
+
+
+@pytest.mark.asyncio
+async def test_it_is_entered_before_it_is_unsealed_and_before_it_is_shown(vault: Vault) -> None:
+    items = insults(b"HARM-0001", b"HARM-0002")[2]
+    opened = await vault.report(vault.relay.take(report_of(*items)))
+    first, second = vault.log.of("read")
+    assert (first.conversation, first.records, first.count) == (b"", (), 0)
+    assert first.size > 1000
+    assert second.records == tuple(item.id for item in items)
+    assert (second.conversation, second.account) == (items[0].conversation, opened.reported)
+    assert (second.case, second.actor, second.basis) == (CASE, "mara", "user_report")
+    assert (second.count, second.detail["category"]) == (2, "threat")
+    assert vault.log.entries[opened.receipt.index] == second
+    order = [each for each in vault.happened if each in ("fetched", "entered read", "opened")]
+    assert order == ["fetched", "entered read", "opened", "entered read"]
+
+
+@pytest.mark.parametrize("name", ["lena", "auda", "otto", "anna"])
+@pytest.mark.asyncio
+async def test_only_who_works_on_reports_reads_them(vault: Vault, name: str) -> None:
+    id_ = vault.relay.take(report_of(*insults(b"HARM-0001")[2]))
+    with pytest.raises(GrantRefused, match="reports are read by moderator or senior"):
+        await vault.report(id_, name)
+    assert "fetched" not in vault.happened
+    assert vault.log.of("refused")[0].actor == name
+
+
+@pytest.mark.asyncio
+async def test_who_is_removed_while_it_is_fetched_sees_nothing(vault: Vault) -> None:
+    id_ = vault.relay.take(report_of(*insults(b"HARM-0001")[2]))
+    vault.relay.meanwhile = lambda: staff.remove(vault.file, "mara")
+    with pytest.raises(GrantRefused):
+        await vault.report(id_)
+    assert "opened" not in vault.happened
+
+
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.asyncio
+async def test_without_the_log_no_report_is_shown(vault: Vault, after: int) -> None:
+    await vault.asking.people()
+    vault.log.dead = len(vault.log.entries) + after
+    id_ = vault.relay.take(report_of(*insults(b"HARM-0001")[2]))
+    with pytest.raises(LogUnavailable):
+        await vault.report(id_)
+    assert ("opened" in vault.happened) == bool(after)
+
+
+@pytest.mark.asyncio
+async def test_without_the_relay_no_report_is_shown(vault: Vault) -> None:
+    vault.relay.away = True
+    with pytest.raises(StoreUnavailable):
+        await vault.report(b"r" * 16)
+    assert vault.log.of("refused")[0].detail["reason"] == "the relay does not answer"
+
+
+@pytest.mark.attack(41)
+@pytest.mark.parametrize("wrong", ["team", "reporter", "relay", "tags", "bytes"])
+@pytest.mark.asyncio
+async def test_what_was_not_handed_in_like_this_is_not_believed(vault: Vault, wrong: str) -> None:
+    report = report_of(*insults(b"HARM-0001")[2])
+    id_ = vault.relay.take(report)
+    sealed = vault.relay.reports[id_]
+    changes: dict[str, dict[str, object]] = {
+        "team": {"sealed": seal(TeamKey(b"o" * 32).public, report)},
+        "reporter": {"reporter": report.reported},
+        "relay": {"relay": b"another-relay-00"},
+        "tags": {"tags": (tags(report)[0][::-1],)},
+        "bytes": {"sealed": sealed.sealed[:-1] + bytes((sealed.sealed[-1] ^ 1,))},
+    }
+    vault.relay.reports[id_] = msgspec.structs.replace(sealed, **changes[wrong])
+    with pytest.raises(ReportRefused):
+        await vault.report(id_)
+    assert vault.log.of("refused")[0].detail["outcome"] == "refused"
+
+
+@pytest.mark.asyncio
+async def test_without_the_teams_key_it_says_which_setting(vault: Vault) -> None:
+    vault.keys._team = ()
+    with pytest.raises(LouverError, match=r"keys\.team"):
+        await vault.report(vault.relay.take(report_of(*insults(b"HARM-0001")[2])))
