@@ -36,6 +36,9 @@ Category = Literal[
 ]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
+# Who reports what the operator's own lists found: the relay itself, since no account has this id.
+SCANNER = bytes(ID_SIZE)
+
 MESSAGES_LIMIT = wire.REPORT_TAGS
 WORDS_LIMIT = 2_000  # bytes of UTF-8
 SEALED_LIMIT = wire.REPORT_LIMIT

@@ -29,7 +29,7 @@ from crypto_modes.e2ee.session import NAME as E2EE
 from crypto_modes.encoding import enc
 from crypto_modes.errors import CannotOpen, ReportRefused
 from crypto_modes.primitives import H, equal
-from crypto_modes.reports import Context, Item, Report
+from crypto_modes.reports import SCANNER, Context, Item, Report
 
 State = Literal["verified", "confirmed", "claim", "refused"]
 
@@ -45,6 +45,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 UNKNOWN = Answer("unknown", "the relay was not asked")
+_HELD = Answer("unknown", "the relay held it back and keeps no record of it but this one")
 
 
 class Finding(Discreet, frozen=True, kw_only=True):
@@ -117,6 +118,8 @@ def _judge(reporter: bytes, item: Item, answered: Answer) -> Finding:
     place: dict[str, Any] = {"id": item.id, "device": item.device, "seq": item.seq}
     try:
         _check_place(reporter, item)
+        if reporter == SCANNER and item.seq == 0:
+            answered = _HELD
         if answered.state == "no":
             raise ReportRefused(answered.reason)
         read = _open(item)
@@ -129,7 +132,7 @@ def _judge(reporter: bytes, item: Item, answered: Answer) -> Finding:
 
 def _check_place(reporter: bytes, item: Item) -> None:
     """The order matters: who reports is judged by context that a stamp or a record then holds."""
-    if reporter != item.recipient or reporter == item.sender:
+    if reporter not in (item.recipient, SCANNER) or reporter == item.sender:
         raise ReportRefused("only the recipient of a message can report it")
     if policy.conversation_id(item.sender, item.recipient) != item.conversation:
         raise ReportRefused("the message is not of the conversation of these two accounts")

@@ -25,15 +25,13 @@ from crypto_modes.contract import Meta, Mode
 from crypto_modes.encoding import enc
 from crypto_modes.errors import BadConfig, Held, LouverError
 from crypto_modes.primitives import hmac
-from crypto_modes.reports import CATEGORIES, Category, Item, Report
+from crypto_modes.reports import CATEGORIES, SCANNER, Category, Item, Report
 from crypto_modes.scanning import ACTIONS, Hit, Links, TextScanner, Words
 from server.limits import Buckets
 from server.settings_tree import Settings
 from server.store import HeldMessage, SealedReport, Store
 from server.watch import Watch
 
-# Who reports: no account has this id.
-SCANNER = bytes(16)
 LIST_LIMIT = 16 * 2**20
 # Of all hits; and of one sender, so that nobody fills the queue with his own.
 KEPT_LIMIT = 1_000_000

@@ -8,18 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_modes import content, scanning, wire
+from crypto_modes import content, scanning, verdicts, wire
 from crypto_modes.content import Edit
 from crypto_modes.errors import BadConfig, Forbidden
 from crypto_modes.keys import TeamKey
-from crypto_modes.reports import Item, Report, Sealed
+from crypto_modes.reports import SCANNER, Item, Report, Sealed
 from crypto_modes.scanning import Links, Words, comparable
+from crypto_modes.verdicts import Answer, Finding
 from server import team
-from server.scanning import SCANNER
+from server.confirming import Questions
 from tests.conftest import Running, StartRelay
 from tests.raw_client import RawClient, Refused
 
@@ -195,6 +197,13 @@ class Lists:
         ]
 
 
+async def judged(relay: Running, report: Report) -> list[Finding]:
+    """The verdicts of a team that asks the relay."""
+    asked = [verdicts.question(item) for item in report.items]
+    raw = await relay.app.confirming.answers_to(msgspec.json.encode(Questions(tuple(asked))))
+    return verdicts.judge(report, msgspec.json.decode(raw, type=list[Answer]))
+
+
 @pytest.fixture
 def lists(tmp_path: Path) -> Lists:
     return Lists(tmp_path)
@@ -224,6 +233,11 @@ async def test_a_flagged_message_goes_on_and_lies_sealed_in_the_queue(
         accepted.seq,
         f"take {MARKER}".encode(),
     )
+    (finding,) = await judged(relay, report)
+    assert (finding.state, finding.content) == ("confirmed", item.message)
+    lie = msgspec.structs.replace(item, message=b"another")
+    (finding,) = await judged(relay, msgspec.structs.replace(report, items=(lie,)))
+    assert finding.state == "refused"
     # The queue holds no second copy that anybody could read.
     assert not any(
         MARKER.encode() in each.read_bytes()
@@ -258,6 +272,8 @@ async def test_a_held_message_is_refused_until_a_moderator_lets_it_go(
     await alice.say(bob, "something else")
     first, second = await lists.found(relay, 2)
     assert first.items[0].seq == second.items[0].seq == 0
+    (finding,) = await judged(relay, first)
+    assert (finding.state, finding.content) == ("claim", MARKER.encode())
     report = (await relay.app.store.reports(0, 1))[0].id
     assert await relay.app.scanning.release(report) == alice.account
     await alice.say(bob, MARKER)
