@@ -44,10 +44,10 @@ def test_the_first_publication_is_complete() -> None:
 
 
 def test_a_first_list_rises_above_what_it_replaces() -> None:
-    for above in (0, 7):
-        frames = Device(Relay(), ALICE, b"alice-phone-0001").client.publication(None, above)
+    for above in ((), (0,), (7,)):
+        frames = Device(Relay(), ALICE, b"alice-phone-0001").client.publication(None, *above)
         assert frames[0].list is not None
-        assert frames[0].list.version == above + 1
+        assert frames[0].list.version == sum(above) + 1
 
 
 def test_a_device_that_is_on_no_list_publishes_nothing() -> None:

@@ -14,6 +14,7 @@ import pytest
 from crypto_modes import policy, wire
 from crypto_modes.contract import Evidence, Need, NeedDevices, NeedPolicy, Opened
 from crypto_modes.e2ee import receiving
+from crypto_modes.e2ee.memory import RECENT, SAID
 from crypto_modes.errors import CannotOpen, ReportRefused
 from tests.e2ee_relay import ALICE, BOB, MODES, Device, Relay, couple, talking
 
@@ -52,13 +53,44 @@ def test_an_own_message_is_no_evidence_against_oneself() -> None:
     _, alice, _ = talking()
     laptop = laptop_of(alice)
     opened = laptop.receive(alice.send(BOB, b"mine"))
-    assert (opened.content, opened.evidence) == (b"mine", None)
+    assert (opened.content, opened.evidence, opened.unopened) == (b"mine", None, ())
 
 
 def test_where_there_is_no_copy_there_is_nothing_but_that() -> None:
     _, alice, bob = talking()
     absent = bob.relay.mode.emit(alice.send(BOB, kind="image"), b"bobby-laptop-002")
     assert bob.client.open(absent) == Opened(content=b"", kind="image", warnings=("no_copy",))
+
+
+# -- what it says of the sender's state ---------------------------------------------------------
+
+
+@pytest.mark.attack
+def test_27_a_copy_that_begins_with_a_number_of_the_past_shows_as_a_reset() -> None:
+    """Also where no session is left that it could take the place of."""
+    _, alice, bob = couple()
+    copied = dict(alice.state.rows)
+    bob.receive(alice.send(BOB, b"one history"))
+    alice.state.rows = copied
+    bob.client.linker.reset(ALICE)
+    assert bob.receive(alice.send(BOB, b"another")).warnings == (
+        "reordered",
+        "fork",
+        "session_reset",
+    )
+
+
+@pytest.mark.attack
+def test_19_two_signs_of_a_fork_are_one_warning() -> None:
+    """Both states went back: Bob's number is of the past, and he echoes what Alice never said."""
+    _, alice, bob = talking()
+    past = {key: row for key, row in bob.state.rows.items() if key[0] in (SAID, RECENT)}
+    alice.receive(bob.send(ALICE, b"one history"))
+    rows = dict(alice.state.rows)
+    bob.state.rows |= past
+    bob.receive(alice.send(BOB, b"a clone's"))
+    alice.state.rows = rows
+    assert alice.receive(bob.send(ALICE, b"another")).warnings == ("reordered", "fork")
 
 
 # -- what is asked for --------------------------------------------------------------------------
@@ -127,17 +159,35 @@ def test_a_device_that_is_not_linked_asks_for_nothing() -> None:
         laptop.client.open(delivery)
 
 
-def test_a_sender_is_looked_up_once_for_each_time_a_message_is_given(
+def ghosts(relay: Relay, alice: Device, to: Device, count: int) -> list[wire.Deliver]:
+    """Messages of a device that is on no list of Alice's."""
+    honest = relay.mode.emit(alice.send(BOB), to.id)
+    names = [bytes((number,)) * 16 for number in range(count)]
+    return [msgspec.structs.replace(honest, device=bytes(16), id=name) for name in names]
+
+
+def test_a_message_is_given_up_only_when_a_list_came_that_does_not_name_its_device() -> None:
+    relay, alice, bob = talking()
+    (ghost,) = ghosts(relay, alice, bob, 1)
+    for _ in range(2):  # given up, and looked at anew when it is given again
+        assert asked(bob, ghost) == NeedDevices(ALICE)
+        bob.client.supply(relay.published[BOB])  # not Alice's
+        assert asked(bob, ghost) == NeedDevices(ALICE)
+        bob.client.supply(relay.published[ALICE])
+        with pytest.raises(CannotOpen):
+            bob.client.open(ghost)
+
+
+def test_no_more_is_remembered_of_what_was_asked_than_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(receiving, "ASKED_LIMIT", 2)
     relay, alice, bob = talking()
-    delivery = msgspec.structs.replace(relay.mode.emit(alice.send(BOB), bob.id), device=bytes(16))
-    for _ in range(2):
-        assert asked(bob, delivery) == NeedDevices(ALICE)
-        with pytest.raises(CannotOpen):
-            bob.client.open(delivery)
-    # What was asked about is forgotten when there is too much of it, and asked for anew.
-    many = [msgspec.structs.replace(delivery, id=bytes((n,)) * 16) for n in range(3)]
-    for each in (*many, many[0]):
-        assert asked(bob, each) == NeedDevices(ALICE)
+    given = ghosts(relay, alice, bob, 3)
+    for each in given:
+        asked(bob, each)
+    bob.client.supply(relay.published[ALICE])
+    for forgotten in given[:2]:  # asked for once more, which costs one request
+        assert asked(bob, forgotten) == NeedDevices(ALICE)
+    with pytest.raises(CannotOpen):
+        bob.client.open(given[2])
