@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ async def relay(vault: VaultLogServer) -> AsyncIterator[VaultLog]:
 
 def asking(name: str, place: str, time: int = TIME) -> dict[str, str]:
     request = grants.sign_request(KEYS[name], place, b"", name, time, b"n" * 16)
-    return {"Louver-Request": msgspec.json.encode(request).decode()}
+    return {"Louver-Request": urlsafe_b64encode(msgspec.json.encode(request)).decode()}
 
 
 @pytest.mark.asyncio

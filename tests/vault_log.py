@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 import urllib.error
 import urllib.request
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -47,7 +48,8 @@ async def serving(
     await log.open()
 
     async def asked(request: Request, place: str, body: bytes) -> Person:
-        signed = msgspec.json.decode(request.headers["louver-request"], type=grants.Request)
+        raw = urlsafe_b64decode(request.headers["louver-request"])
+        signed = msgspec.json.decode(raw, type=grants.Request)
         return grants.check_signed(signed, place, body, STAFF, now[0])
 
     mounted = routes(log, asked, TOKEN, notice_days=NOTICE_DAYS, now=lambda: now[0])

@@ -12,6 +12,7 @@ import typer
 from client.cli import (
     altering,
     attachments,
+    audit,
     backup,
     chatting,
     devices,
@@ -45,6 +46,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")
 app.add_typer(report.app, name="report")
 app.add_typer(backup.app, name="backup")
+app.add_typer(audit.app, name="audit")
 
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
