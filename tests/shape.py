@@ -112,7 +112,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "redis": ("server.bus.redis",),
     "rich": ("client",),
     "segno": ("client",),
-    "starlette": (
+    "starlette": ("server.cli.witness",
         "server.access_log.routes",
         "server.http",
         "server.key_routes",

@@ -236,5 +236,5 @@ async def test_over_tls_the_vault_must_be_the_one_of_the_authority(tmp_path: Pat
 
 def test_an_authority_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
-    with pytest.raises(BadConfig, match="vault_authority"):
+    with pytest.raises(BadConfig, match="cannot be used"):
         VaultLog("https://127.0.0.1:1", TOKEN, str(tmp_path / "ca.pem"))

@@ -135,9 +135,14 @@ class Disk:
         """The entries from index ``start`` on, at most ``limit``; erased ones without content."""
         return self._guarded(lambda: self._opened(start, limit))
 
-    def consistency(self, old: int) -> tree.Proof:
-        """That the log of ``old`` leaves is the beginning of this. Raises ``BadArgument``."""
-        return self._guarded(lambda: tree.consistency(self, old, self.size))
+    def consistency(self, old: int, size: int) -> tree.Proof:
+        """That the log of ``old`` leaves is the beginning of that of ``size``.
+
+        Raises ``BadArgument`` where it never had so many.
+        """
+        if size > self.size:
+            raise BadArgument(f"this log has {self.size} leaves, not {size}")
+        return self._guarded(lambda: tree.consistency(self, old, size))
 
     def erase(self, numbers: Sequence[int]) -> int:
         """Overwrite these entries and their salts, of which the leaves stay; how many."""

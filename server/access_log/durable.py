@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -26,10 +27,13 @@ from crypto_modes.transparency.tree import Proof
 from server.access_log import AccessLog, Receipt
 from server.access_log.disk import DECODE, WIRE_TEXT, Disk, Make, Row
 from server.access_log.exchange import ENTRIES_LIMIT
+from server.access_log.witnesses import Contradicted, Witnesses
 
 # Waiting callers beyond this are refused: the disk does not keep up, and memory is not one.
 BACKLOG = 1000
 PAGE = 256
+# Seconds between two heads that are shown to the witnesses where no quorum waits for them.
+INTERVAL = 3.0
 
 T = TypeVar("T")
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -43,9 +47,22 @@ class _Waiting(NamedTuple):
 class DurableLog:
     """``AccessLog`` in ``data``, for one process. ``open`` once, ``close`` once."""
 
-    def __init__(self, data: Path, random: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self,
+        data: Path,
+        random: Callable[[int], bytes] = os.urandom,
+        witnesses: Witnesses | None = None,
+        interval: float = INTERVAL,
+    ) -> None:
         self._disk = Disk(data)
         self._random = random
+        self._witnesses = witnesses or Witnesses()
+        self._interval = interval
+        self._witnessed: Note | None = None
+        self._grown, self._showing = asyncio.Event(), asyncio.Lock()
+        self._spreading: asyncio.Task[None] | None = None
+        # Set for good where a witness has seen entries that this log does not have.
+        self._contradicted: LogUnavailable | None = None
         # One thread: SQLite's calls block, and the order of writes is the order of this queue.
         self._thread = ThreadPoolExecutor(1, "access log")
         self._waiting: list[_Waiting] = []
@@ -61,10 +78,17 @@ class DurableLog:
             await self.close()
             raise
         self._closed = False
+        if self._witnesses:
+            self._grown.set()
+            self._spreading = asyncio.create_task(self._spread(), name="witnesses")
 
     async def close(self) -> None:
         """Enter what was asked for, then let the files go."""
         self._closed = True
+        if self._spreading is not None:
+            self._spreading.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._spreading
         if self._turning is not None:
             await self._turning
         await self._on_thread(self._disk.close)
@@ -82,8 +106,8 @@ class DurableLog:
 
     @property
     def checkpoint(self) -> bytes:
-        """The newest checkpoint as everybody may have it."""
-        return self.head.encode()
+        """A checkpoint for everybody: the newest one, or the newest that witnesses were shown."""
+        return (self._witnessed or self.head).encode()
 
     @property
     def size(self) -> int:
@@ -96,6 +120,8 @@ class DurableLog:
         if self._closed or len(self._waiting) >= BACKLOG:
             why = "the access log is closed" if self._closed else "the disk does not keep up"
             raise LogUnavailable(WIRE_TEXT, advice=why)
+        if self._contradicted is not None:
+            raise LogUnavailable(WIRE_TEXT, advice=self._contradicted.advice)
         loop = asyncio.get_running_loop()
         waiting = _Waiting([self._make(each) for each in entries], loop.create_future())
         self._waiting.append(waiting)
@@ -116,7 +142,11 @@ class DurableLog:
 
         Raises ``BadArgument`` where ``old`` is more than there are.
         """
-        return await self._on_thread(lambda: (self._disk.head, self._disk.consistency(old)))
+
+        def work() -> tuple[Note, Proof]:
+            return self._disk.head, self._disk.consistency(old, self._disk.size)
+
+        return await self._on_thread(work)
 
     async def erase(self, numbers: Sequence[int]) -> int:
         """Overwrite entries and salts, of which the leaves stay; how many there were."""
@@ -132,6 +162,8 @@ class DurableLog:
             batch, self._waiting = self._waiting, []
             try:
                 first, head = await self._on_thread(partial(self._commit, batch))
+                if self._witnesses.quorum:
+                    head = await self._shown()
             except Exception as error:  # noqa: BLE001 - whatever it was, every caller is told
                 for each in batch:
                     _fail(each.future, error)
@@ -140,15 +172,41 @@ class DurableLog:
                 if (
                     not each.future.done()
                 ):  # else who asked was cancelled; it is entered all the same
-                    each.future.set_result(Receipt(first, head))
+                    each.future.set_result(Receipt(first, head.encode()))
                 first += len(each.makes)
+            self._grown.set()
         self._turning = None
 
-    def _commit(self, batch: Sequence[_Waiting]) -> tuple[int, bytes]:
+    async def _spread(self) -> None:
+        """Show the witnesses each new head, or the newest of those that came within a while."""
+        while True:
+            await self._grown.wait()
+            self._grown.clear()
+            signatures = 0
+            with suppress(LogUnavailable):  # kept, or tried again
+                signatures = len((await self._shown()).signatures)
+            await asyncio.sleep(self._interval)
+            if signatures <= len(self._witnesses) and self._contradicted is None:
+                self._grown.set()  # one is missing, and may be back
+
+    async def _shown(self) -> Note:
+        """The head with what the witnesses gave. Raises ``LogUnavailable``."""
+        async with self._showing:
+            try:
+                self._witnessed = await self._witnesses.sign(self.head, self._prove)
+            except Contradicted as error:
+                self._contradicted = error
+                raise
+        return self._witnessed
+
+    async def _prove(self, old: int, size: int) -> Proof:
+        return await self._on_thread(lambda: self._disk.consistency(old, size))
+
+    def _commit(self, batch: Sequence[_Waiting]) -> tuple[int, Note]:
         """On the thread: the first index, and the checkpoint over all of the batch."""
         first = self._disk.append([make for each in batch for make in each.makes])
         self._disk.sign()
-        return first, self._disk.head.encode()
+        return first, self._disk.head
 
     def _make(self, entry: Entry) -> Make:
         """Everything that may refuse ``entry`` happens here, before it shares a transaction."""

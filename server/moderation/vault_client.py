@@ -7,27 +7,21 @@ may be in the log or not; then it does not happen, and the log says more than wa
 
 from __future__ import annotations
 
-import asyncio
-import http.client
-import ssl
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
-from crypto_modes.errors import BadConfig, LogUnavailable, VaultUnavailable
+from crypto_modes.errors import ConnectionLost, LogUnavailable, VaultUnavailable
 from crypto_modes.transparency.access_log import Entry
 from crypto_modes.transparency.note import NOTE_LIMIT
 from crypto_modes.transparency.tiles import LEAF_LIMIT, WIDTH, Tile
 from server.access_log import AccessLog, Receipt
 from server.access_log.exchange import DayKeys, DaysAsked, Entered
+from server.calls import Caller
 
 SECONDS = 5.0
-# So many ask at once; the others wait for one of these, within their own time.
-THREADS = 4
 ANSWER_LIMIT = WIDTH * (LEAF_LIMIT + 2)
 _UNAVAILABLE = "the vault does not answer now; nothing was opened and nothing was done; try again"
 
@@ -48,17 +42,12 @@ class VaultLog:
     def __init__(
         self, address: str, token: str, authority: str = "", seconds: float = SECONDS
     ) -> None:
-        parts = urlsplit(address)
-        self._host, self._port = parts.hostname or "", parts.port
-        self._context = _context(authority) if parts.scheme == "https" else None
-        self._token = token
-        self._address = address
-        self._seconds = seconds
-        self._threads = ThreadPoolExecutor(THREADS, "vault")
+        self._caller = Caller(address, authority, seconds=seconds, limit=ANSWER_LIMIT)
+        self._headers = {"Authorization": f"Bearer {token}"}
 
     def close(self) -> None:
         """Ask nothing more; what is under way ends by its time limit."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._caller.close()
 
     async def append(self, entries: Sequence[Entry]) -> Receipt:
         try:
@@ -83,62 +72,28 @@ class VaultLog:
         return self._answer(raw, lambda: msgspec.json.decode(raw, type=DayKeys))
 
     async def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        loop = asyncio.get_running_loop()
         try:
-            # The sockets' own limit is for one read; a peer that drips is cut off here.
-            async with asyncio.timeout(self._seconds):
-                answering = loop.run_in_executor(
-                    self._threads, self._exchange, method, f"/log/v1/{path}", body
-                )
-                status, answer = await answering
-        except TimeoutError:
-            raise self._unavailable(f"has not answered within {self._seconds} s") from None
-        except (OSError, http.client.HTTPException, RuntimeError) as error:
-            why = getattr(error, "strerror", None) or type(error).__name__
-            raise self._unavailable(f"cannot be asked ({why})") from error
+            status, answer = await self._caller.ask(method, f"/log/v1/{path}", body, self._headers)
+        except ConnectionLost as error:
+            raise self._unavailable(str(error)) from error
         if status != HTTPStatus.OK:
             raise self._unavailable(f"refused with {status}: {_detail(answer)}")
         return answer
-
-    def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        headers = {"Authorization": f"Bearer {self._token}"}
-        connection = (
-            http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._seconds, context=self._context
-            )
-            if self._context
-            else http.client.HTTPConnection(self._host, self._port, timeout=self._seconds)
-        )
-        try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            answer = response.read(ANSWER_LIMIT + 1)
-        finally:
-            connection.close()
-        if len(answer) > ANSWER_LIMIT:
-            raise http.client.HTTPException("an answer over the limit")
-        return response.status, answer
 
     def _answer(self, raw: bytes, read: Callable[[], T]) -> T:
         try:
             return read()
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise LogUnavailable(_UNAVAILABLE, advice=f"{self._address} is no vault") from error
+            raise LogUnavailable(
+                _UNAVAILABLE, advice=f"{self._caller.address} is no vault"
+            ) from error
 
     def _unavailable(self, why: str) -> VaultUnavailable:
         advice = (
-            f"the vault at {self._address} {why}: is it running, and are its token and ours one?"
+            f"the vault at {self._caller.address} {why}: is it running, and are its token and"
+            " ours one?"
         )
         return VaultUnavailable(_UNAVAILABLE, retry_after=1.0, advice=advice)
-
-
-def _context(authority: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=authority or None)
-    except (OSError, ssl.SSLError) as error:
-        raise BadConfig(f"moderation.vault_authority {authority} cannot be used: {error}") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
 
 
 def _detail(answer: bytes) -> str:
