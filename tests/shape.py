@@ -46,6 +46,9 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
     "server.moderation": ("crypto_modes", "server.access_log", "server.limits",
                           "server.moderation", "server.secrets_file", "server.store"),
     "server.moderation.api": ("crypto_modes", "server.moderation", "server.problems"),
+    "server.moderation.vault_client": ("crypto_modes", "server.access_log", "server.calls"),
+    # for whoever runs it, who is somebody else: nothing of a relay or a vault
+    "server.witness": ("crypto_modes", "server.secrets_file"),
     "server.outbox": ("crypto_modes", "server.link"),
     # a process of its own: it has no store, and knows the relay by what it answers
     "server.vault": ("crypto_modes", "server.access_log", "server.certs", "server.hosting",
