@@ -336,6 +336,7 @@ class Chat:
 
     def _now_linked(self) -> None:
         self.unlinked = None
+        self._spawn(self.key_watch.look)
 
     def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
         """Work that nobody waits for; what goes wrong becomes an event."""

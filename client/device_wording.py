@@ -63,6 +63,11 @@ def linked(done: Linked) -> str:
             f"! THE RELAY HAD SHOWN THIS DEVICE SOMETHING ELSE about {who} than your other device"
             " knows. What your other device knows is used now. Compare /safety with them."
         )
+    if not done.one_log:
+        lines.append(
+            "! THE RELAY SHOWS THIS DEVICE ANOTHER LOG OF KEYS than your other device has seen. No"
+            " new key is believed here until it shows that one."
+        )
     return "\n".join(lines)
 
 

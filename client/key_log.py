@@ -34,6 +34,7 @@ from client.session import Session
 from crypto_modes import wire
 from crypto_modes.contract import KEY_LOG, LOG_HEAD
 from crypto_modes.e2ee import devices
+from crypto_modes.e2ee.handover import LogPin
 from crypto_modes.errors import BadArgument, FrameRefused, LogRefused
 from crypto_modes.primitives import ed25519_check, equal
 from crypto_modes.transparency import key_log, note, tree
@@ -97,6 +98,25 @@ class KeyLog:
         none was ever seen.
         """
         return self._store.get(KEY_LOG, _PROOF) or b""
+
+    def pinned(self) -> LogPin | None:
+        """What is to be handed over to another device of this user; None before the first head."""
+        key, signed = self._store.get(KEY_LOG, _KEY), self._store.get(KEY_LOG, _NOTE)
+        return None if key is None or signed is None else LogPin(key, signed)
+
+    def adopt(self, handed: LogPin) -> bytes:
+        """Pin what another device of this user has pinned, in the place of what this one met since
+        it logged in, blindly; the checkpoint that this one had, or nothing: hold it to the log.
+
+        Inside a transaction. Raises ``LogRefused`` or ``KeyRefused`` for what is no checkpoint of
+        this relay's log.
+        """
+        ed25519_check(handed.key)
+        checkpoint = note.open_checkpoint(handed.checkpoint, self._verifier(handed.key))
+        met = self._store.get(KEY_LOG, _NOTE) or b""
+        self._forget()  # all that was proved was proved to what was met blindly
+        self._keep(handed.key, handed.checkpoint, Head(checkpoint.size, checkpoint.root))
+        return met
 
     # --- asking ---
 
@@ -189,12 +209,23 @@ class KeyLog:
         if verifier != self._verifier(verifier.key):
             raise BadArgument(f"this is the key of another log than {self._verifier(b'').name}")
         with self._store.transaction():
-            for table in (KEY_LOG, _ADMITTED, HEARD, CLAIMED, OWN):
-                for row, _ in list(self._store.scan(table)):
-                    self._store.delete(table, row)
+            self._forget()
             self._store.put(KEY_LOG, _KEY, verifier.key)
 
     # --- inside ---
+
+    def _forget(self) -> None:
+        for table in (KEY_LOG, _ADMITTED, HEARD, CLAIMED, OWN):
+            for row, _ in list(self._store.scan(table)):
+                self._store.delete(table, row)
+
+    def _keep(self, key: bytes, signed: bytes, head: Head) -> None:
+        if self._store.get(KEY_LOG, _SINCE) is None:
+            self._store.put(KEY_LOG, _SINCE, self._now().to_bytes(_U64, "big"))
+        self._store.put(KEY_LOG, _KEY, key)
+        self._store.put(KEY_LOG, _NOTE, signed)
+        if head.size:
+            self._store.put(KEY_LOG, LOG_HEAD, head.encode())
 
     async def _newest(self, leaf: bytes = b"") -> wire.Log:
         """Take the newest checkpoint, and the proofs with it. Raises ``FrameRefused`` too."""
@@ -207,6 +238,8 @@ class KeyLog:
             if not error.temporary:
                 self._check_not_shrunk(await self._ask(wire.GetLog(ref=0)))
             raise
+        if self.head() != known:  # what another device had pinned was adopted meanwhile
+            return await self._newest(leaf)
         self._advance(log)
         return log
 
@@ -245,12 +278,7 @@ class KeyLog:
         if head == known:
             return
         with self._store.transaction():
-            if self._store.get(KEY_LOG, _SINCE) is None:
-                self._store.put(KEY_LOG, _SINCE, self._now().to_bytes(_U64, "big"))
-            self._store.put(KEY_LOG, _KEY, verifier.key)
-            self._store.put(KEY_LOG, _NOTE, log.checkpoint)
-            if head.size:
-                self._store.put(KEY_LOG, LOG_HEAD, head.encode())
+            self._keep(verifier.key, log.checkpoint, head)
 
     def _verifier(self, key: bytes) -> Verifier:
         return key_log.log_of(self._memory.identity().relay, key)

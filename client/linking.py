@@ -74,13 +74,15 @@ class Candidate(msgspec.Struct, frozen=True):
 class Linked(msgspec.Struct, frozen=True):
     """What the new device was handed: ``by`` which device (its id), how many ``peers`` it can now
     recognise, whether it holds the account key, and of which peers (by name) this device had been
-    shown other keys or policies than the other one: the relay has lied to one of them.
+    shown other keys or policies than the other one: the relay has lied to one of them. ``one_log``:
+    the key log that this device is shown is the one that the other had pinned.
     """
 
     by: bytes
     peers: int
     holds_account_key: bool
     contradicted: tuple[str, ...] = ()
+    one_log: bool = True
 
 
 class Approved(msgspec.Struct, frozen=True):
@@ -135,7 +137,7 @@ class Linking:
         """
         answer = await _within(CODE_SECONDS, self._answer_in(joining.box))
         linkable = self._linkable()
-        joined, contradicted = await self._trust.resolve(
+        joined, contradicted, met = await self._trust.resolve(
             lambda: self._take(linkable, joining, answer)
         )
         try:
@@ -146,16 +148,33 @@ class Linking:
             raise
         await self._write(joining.box, _CONFIRMATION, joined.confirmation)
         self._linked()
-        handed = joined.handover
-        return Linked(joined.by, len(handed.peers), bool(handed.seed), contradicted)
+        handed, one_log = joined.handover, await self._one_log(met)
+        return Linked(joined.by, len(handed.peers), bool(handed.seed), contradicted, one_log)
 
     def _take(
         self, linkable: Linkable, joining: Joining, answer: bytes
-    ) -> tuple[Joined, tuple[str, ...]]:
-        """All that is believed with the answer, in one transaction."""
+    ) -> tuple[Joined, tuple[str, ...], bytes]:
+        """All that is believed with the answer, in one transaction; of whom this device had met
+        something else, and the checkpoint that it had met.
+        """
         joined = linkable.linker.joined(joining, answer)
-        peers = () if joined.again else joined.handover.peers
-        return joined, tuple(self._believe(linkable.linker, peers))
+        if joined.again:
+            return joined, (), b""
+        handed = joined.handover
+        contradicted = tuple(self._believe(linkable.linker, handed.peers))
+        met = b"" if handed.log is None else self._trust.key_log.adopt(handed.log)
+        return joined, contradicted, met
+
+    async def _one_log(self, met: bytes) -> bool:
+        """Whether the relay's log goes on from what is pinned, and had the checkpoint ``met``."""
+        log = self._trust.key_log
+        try:
+            await log.update()
+            if met:
+                await log.compare(met)
+        except RemoteError as error:
+            return error.temporary  # then it is looked at again before any key is believed
+        return True
 
     def _believe(self, linker: Linker, peers: Iterable[Peer]) -> Iterator[str]:
         """Pin names, keys and policies; the names of those that contradict what was here."""
@@ -198,7 +217,11 @@ class Linking:
         peers = list(self._peers(linker))
         approval = await self._trust.resolve(
             lambda: linker.approve(
-                candidate.code, candidate.offer, peers, with_account_key=with_account_key
+                candidate.code,
+                candidate.offer,
+                peers,
+                with_account_key=with_account_key,
+                log=self._trust.key_log.pinned(),
             )
         )
         box = self._box(candidate.code)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from crypto_modes import policy, wire
 from crypto_modes.e2ee import devices, handover, linking
 from crypto_modes.e2ee.linking import Code, Offer, Shared
+from crypto_modes.encoding import enc
 from crypto_modes.keys import AgreementKey, SigningKey
 from crypto_modes.primitives import H
 from tests.mode_ends import ALICE, ALICE_PHONE, BOB, TIME
@@ -49,7 +50,9 @@ def peer(key: bytes) -> handover.Peer:
 
 
 def handed(key: bytes) -> handover.Handover:
-    return handover.Handover(ALICE, SigningKey(key).public, key, listed(key), (peer(key),))
+    return handover.Handover(
+        ALICE, SigningKey(key).public, key, listed(key), (peer(key),), handover.LogPin(key, b"note")
+    )
 
 
 def equal_to(
@@ -72,9 +75,13 @@ LINK: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], object]
     "link/keys": equal_to(lambda key: b"".join(answered(key)[1][1:])),
     "link/handed": equal_to(lambda key: H(linking._aad(answered(key)[1]))),
     "link/confirmed": equal_to(lambda key: linking.confirmation(answered(key)[1], b"answer")),
-    "link/handover": (
+    "link/handover/2": (
         lambda key: handover.encode(handed(key)),
         lambda key, raw: handover.decode(raw),
+    ),
+    "link/log": (
+        lambda key: enc("louver/v1/link/log", key, b"note"),
+        lambda key, raw: handover._read_log(raw),
     ),
     "link/list": (
         lambda key: handover._list(listed(key)),

@@ -101,8 +101,10 @@ def handover(given: Mapping[str, Any]) -> bytes:
         )
         for each in given["peers"]
     ]
-    head = (given["account"], given["key"], given["seed"], packed)
-    return enc("louver/v1/link/handover", *head, *peers)
+    pin = given["log"]
+    log = enc("louver/v1/link/log", pin["key"], pin["checkpoint"]) if pin else b""
+    head = (given["account"], given["key"], given["seed"], packed, log)
+    return enc("louver/v1/link/handover/2", *head, *peers)
 
 
 def policy(given: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from client import Chat, linking
+from client import Chat, device_wording, linking
 from client.device_commands import which
 from client.linking import Candidate, Linked
 from client.terminal import Talk
@@ -22,9 +22,13 @@ from crypto_modes.errors import (
     FrameRefused,
     KeyRefused,
     LimitExceeded,
+    LogRefused,
     UnknownDevice,
 )
-from tests.conftest import StartRelay
+from server.store import LogRow
+from tests.conftest import Running, StartRelay
+from tests.hostile_relay import HostileRelay, hostile_relay
+from tests.log_liar import Liar, false_list, row_of, rows_of
 from tests.test_client import enter, take, texts
 from tests.test_client_terminal import Lines
 from tests.test_louver_cli import hear, louver, register, start
@@ -76,6 +80,65 @@ async def test_a_linked_device_talks_at_once_and_knows_whom_the_other_knew(
             (first,) = await laptop.history("alice", before=2)
             assert (first.text, first.warnings) == ("", ("no_copy",))
             assert await listed(alice, "bob") == {phone.welcome.device, laptop.welcome.device}
+
+
+def show_another_log(relay: Running, hostile: HostileRelay, rows: list[LogRow]) -> Liar:
+    """From now on whoever connects is shown a log in which Alice has another key."""
+    liar = Liar(relay, rows, "bob").between(hostile)
+    liar.rows[0] = row_of(false_list(rows[0].account))
+    return liar
+
+
+@pytest.mark.attack(14)
+@pytest.mark.attack(19)
+@pytest.mark.asyncio
+async def test_a_new_device_holds_the_relay_to_the_log_that_the_other_has_seen(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay(mode="e2ee")
+    async with (
+        hostile_relay(relay) as hostile,
+        enter(relay, "alice"),
+        enter(relay, "bob") as phone,
+    ):
+        await phone.key_watch.watch()
+        pinned = phone.key_watch.log.pinned()
+        show_another_log(relay, hostile, await rows_of(relay))
+        async with enter(hostile, "bob") as laptop:  # type: ignore[arg-type]  # as a relay
+            done = await link(phone, laptop)
+            assert not done.one_log
+            assert "SHOWS THIS DEVICE ANOTHER LOG OF KEYS" in device_wording.linked(done)
+            assert pinned == laptop.key_watch.log.pinned()
+            with pytest.raises(LogRefused):
+                await laptop.send("alice", "to whom?")
+            hostile.honest()
+            laptop.key_watch.log.forget(laptop.key_watch.log.state().vkey)
+            await laptop.send("alice", "to Alice")
+
+
+@pytest.mark.attack(19)
+@pytest.mark.asyncio
+async def test_what_a_new_device_was_shown_before_it_was_linked_is_held_to_the_log(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay(mode="e2ee")
+    async with (
+        hostile_relay(relay) as hostile,
+        enter(relay, "alice"),
+        enter(relay, "bob") as phone,
+    ):
+        await phone.key_watch.watch()
+        liar = show_another_log(relay, hostile, await rows_of(relay))
+        async with enter(hostile, "bob") as laptop:  # type: ignore[arg-type]  # as a relay
+            await laptop.key_watch.log.update()
+            liar.lying = False
+            done = await link(phone, laptop)
+            assert not done.one_log
+            assert laptop.key_watch.log.proof()
+        async with enter(hostile, "bob") as tablet:  # type: ignore[arg-type]  # as above
+            await tablet.key_watch.log.update()
+            assert (await link(phone, tablet)).one_log
+            assert await tablet.key_watch.watch()
 
 
 @pytest.mark.asyncio

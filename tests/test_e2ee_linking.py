@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crypto_modes import policy, primitives, wire
 from crypto_modes.e2ee import devices, handover, linking
-from crypto_modes.e2ee.handover import Handover, Peer
+from crypto_modes.e2ee.handover import Handover, LogPin, Peer
 from crypto_modes.e2ee.linker import Linker
 from crypto_modes.e2ee.linking import Code, Offer
 from crypto_modes.e2ee.memory import Memory
@@ -83,6 +83,8 @@ def test_handovers(vector: dict[str, Any]) -> None:
         assert bob.policy is not None
         assert bob.policy.conversation == policy.conversation_id(found.account, bob.account)
         assert (bob.policy.epoch, bob.policy.modes["call"]) == (3, "tls")
+        log = fields["log"] and LogPin(**raw(fields["log"], "key", "checkpoint"))
+        assert found.log == log
 
 
 # --- the second implementation, from either side ---
@@ -104,15 +106,17 @@ def test_the_second_implementation_is_linked_by_the_first() -> None:
     offered = oracle.offer(new)
     code = Code.read(oracle.code(new["secret"], oracle.offer_body(new)))
     assert code.box(ALICE) == oracle.keys(new["secret"], ALICE)[0]
+    pin = LogPin(os.urandom(32), b"a signed note")
     approval = alice.client.linker.approve(
-        code, offered, [Peer(BOB, "bob", b"k" * 32)], with_account_key=True
+        code, offered, [Peer(BOB, "bob", b"k" * 32)], with_account_key=True, log=pin
     )
     text, confirmed = oracle.open_answer(
         ALICE, new["secret"], offered, new["ephemeral_private"], approval.answer
     )
     assert confirmed == approval.confirmation
-    label, account, key, seed, listed, *peers = oracle.items(text)
-    assert (label, account, len(peers)) == (b"louver/v1/link/handover", ALICE, 1)
+    label, account, key, seed, listed, log, *peers = oracle.items(text)
+    assert (label, account, len(peers)) == (b"louver/v1/link/handover/2", ALICE, 1)
+    assert oracle.items(log) == [b"louver/v1/link/log", *pin]
     assert oracle.verifying(seed) == key == alice.client.pinned_key(ALICE)
     assert new["device"] in listed
 

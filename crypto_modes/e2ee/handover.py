@@ -4,12 +4,14 @@ What may live here: the record and its bytes. What may not: how it travels (``li
 what is done with it (``linker.py``, and the client, which keeps names and policies).
 
 The peers' keys and policies are handed over so that the new device does not meet everybody for the
-first time, blindly, through the relay: it holds the relay to what its user's other device saw.
+first time, blindly, through the relay: it holds the relay to what its user's other device saw. So
+does the key log, as the other device has pinned it: a new device can be shown no log of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,11 +25,12 @@ from crypto_modes.primitives import KEY_SIZE, SIGNATURE_SIZE
 HANDOVER_LIMIT = 192 * 1024
 
 _LIST, _CERTIFICATE = "louver/v1/link/list", "louver/v1/link/certificate"
-_HANDOVER, _PEER, _POLICY = (
-    "louver/v1/link/handover",
-    "louver/v1/link/peer",
-    "louver/v1/link/policy",
-)
+# Numbered: each form of a hand-over has a label of its own, and refuses all others.
+_HANDOVER, _LOG = "louver/v1/link/handover/2", "louver/v1/link/log"
+_PEER, _POLICY = "louver/v1/link/peer", "louver/v1/link/policy"
+
+# A signed checkpoint has some 250 bytes, and a line more for each witness.
+CHECKPOINT_LIMIT = 8 * 1024
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -39,6 +42,15 @@ class Peer(msgspec.Struct, frozen=True):
     policy: wire.Policy | None = None
 
 
+class LogPin(NamedTuple):
+    """What is pinned of the relay's key log: its ``key`` (32 bytes), and the newest checkpoint that
+    was verified, a signed note.
+    """
+
+    key: bytes
+    checkpoint: bytes
+
+
 class Handover(msgspec.Struct, frozen=True):
     """All that is handed over. ``seed`` is the account key's, or empty: decision 0014."""
 
@@ -47,6 +59,7 @@ class Handover(msgspec.Struct, frozen=True):
     seed: bytes
     listed: wire.DeviceList
     peers: tuple[Peer, ...] = ()
+    log: LogPin | None = None
 
     def __repr__(self) -> str:
         return f"<Handover of {len(self.peers)} peers>"
@@ -60,7 +73,7 @@ def encode(handover: Handover) -> bytes:
     """The bytes of a hand-over."""
     peers = [_peer(each) for each in handover.peers]
     head = (handover.account, handover.key, handover.seed, _list(handover.listed))
-    return enc(_HANDOVER, *head, *peers)
+    return enc(_HANDOVER, *head, b"" if handover.log is None else enc(_LOG, *handover.log), *peers)
 
 
 def fitting(handover: Handover, peers: Iterable[Peer]) -> Handover:
@@ -80,14 +93,22 @@ def decode(raw: bytes) -> Handover:
     if len(raw) > HANDOVER_LIMIT:
         raise FrameRefused(f"a hand-over has at most {HANDOVER_LIMIT} bytes")
     items = dec(_HANDOVER, raw)
-    if len(items) < 4:
+    if len(items) < 5:
         raise FrameRefused("a hand-over lacks a field")
-    account, key, seed, listed = items[:4]
+    account, key, seed, listed, log = items[:5]
     _check(account, ID_SIZE)
     _check(key, KEY_SIZE)
     _check(seed, 0, KEY_SIZE)
-    peers = tuple(_read_peer(account, each) for each in items[4:])
-    return Handover(account, key, seed, _read_list(listed), peers)
+    peers = tuple(_read_peer(account, each) for each in items[5:])
+    return Handover(account, key, seed, _read_list(listed), peers, _read_log(log) if log else None)
+
+
+def _read_log(raw: bytes) -> LogPin:
+    key, checkpoint = _exactly(2, dec(_LOG, raw))
+    _check(key, KEY_SIZE)
+    if len(checkpoint) > CHECKPOINT_LIMIT:
+        raise FrameRefused(f"a checkpoint that is handed over has at most {CHECKPOINT_LIMIT} bytes")
+    return LogPin(key, checkpoint)
 
 
 def _list(listed: wire.DeviceList) -> bytes:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from crypto_modes import wire
 from crypto_modes.e2ee import devices, handover, identity, linking, peers
-from crypto_modes.e2ee.handover import Handover, Peer
+from crypto_modes.e2ee.handover import Handover, LogPin, Peer
 from crypto_modes.e2ee.identity import Own
 from crypto_modes.e2ee.linking import Code, Offer
 from crypto_modes.e2ee.memory import Memory
@@ -135,12 +135,19 @@ class Linker:
         return found
 
     def approve(
-        self, code: Code, offer: bytes, met: Iterable[Peer], *, with_account_key: bool
+        self,
+        code: Code,
+        offer: bytes,
+        met: Iterable[Peer],
+        *,
+        with_account_key: bool,
+        log: LogPin | None = None,
     ) -> Approval:
         """Certify the device that offers itself under ``code``, and seal the hand-over to it.
 
         The list that names it is signed here and published there. ``with_account_key`` makes it
-        a device that links, removes and signs as this one does. Raises ``BadArgument`` on a device
+        a device that links, removes and signs as this one does; ``log`` is the key log as it is
+        pinned here. Raises ``BadArgument`` on a device
         without the account key, ``LimitExceeded`` for an eleventh device, ``KeyRefused``.
         """
         memory, account = self._memory, self._memory.tools.account
@@ -151,7 +158,7 @@ class Linker:
         version = memory.identity.next_version(known.list.version)
         listed = devices.sign_list(account, key, version, (*others, certificate))
         seed = key.raw if with_account_key else b""
-        handed = handover.fitting(Handover(account, known.key, seed, listed), met)
+        handed = handover.fitting(Handover(account, known.key, seed, listed, log=log), met)
         ephemeral = AgreementKey.generate(memory.tools.random)
         own, sealed = (memory.tools.device, ephemeral), handover.encode(handed)
         answer, shared = linking.answer(account, code.secret, offer, found.ephemeral, own, sealed)

@@ -180,7 +180,8 @@ def answers() -> list[Fields]:
     ]
 
 
-def handovers() -> list[Fields]:
+def handed() -> Fields:
+    """What is handed over without the account key: of one peer all, of another nothing."""
     certificate = e2ee_oracle.certificate(
         ACCOUNT,
         SEED,
@@ -201,13 +202,18 @@ def handovers() -> list[Fields]:
     }
     bob = {"account": drawn("bob"), "name": "bob", "key": drawn("bob key", 32), "policy": shown}
     carol = {"account": drawn("carol"), "name": "", "key": b"", "policy": None}
-    good: Fields = {
+    return {
         "account": ACCOUNT,
         "key": e2ee_oracle.verifying(SEED),
         "seed": b"",
         "list": e2ee_oracle.device_list(ACCOUNT, SEED, 4, [certificate]),
+        "log": {"key": drawn("log key", 32), "checkpoint": b"a signed note\n"},
         "peers": [bob, carol],
     }
+
+
+def handovers() -> list[Fields]:
+    good = handed()
     raw = linking_oracle.handover(good)
     changes: dict[str, tuple[str, Any]] = {
         "an account of 15 bytes": ("account", drawn("x", 15)),
@@ -220,6 +226,8 @@ def handovers() -> list[Fields]:
         "a policy's signature of 63 bytes": ("peers.0.policy.signatures", [drawn("x", 63), b""]),
         "a policy's digest of 31 bytes": ("peers.0.policy.previous", drawn("x", 31)),
         "an epoch of one byte": ("peers.0.policy.epoch", b"\1"),
+        "a log's key of 31 bytes": ("log.key", drawn("x", 31)),
+        "a checkpoint of more than 8 KiB": ("log.checkpoint", bytes(8 * 1024 + 1)),
     }
     bad = {
         name: linking_oracle.handover(changed(good, path, value))
@@ -228,14 +236,27 @@ def handovers() -> list[Fields]:
     bad |= {
         "cut": raw[:-1],
         "nothing": b"",
-        "another record": linking_oracle.policy(shown),
-        "no list": e2ee_oracle.enc("louver/v1/link/handover", ACCOUNT, good["key"], b""),
+        "another record": linking_oracle.policy(good["peers"][0]["policy"]),
+        "no list": e2ee_oracle.enc("louver/v1/link/handover/2", ACCOUNT, good["key"], b""),
+        "the first form": e2ee_oracle.enc(
+            "louver/v1/link/handover",
+            *linking_oracle.items(raw)[1:5],
+            *linking_oracle.items(raw)[6:],
+        ),
+        "the first form under the label of the second": e2ee_oracle.enc(
+            "louver/v1/link/handover/2",
+            *linking_oracle.items(raw)[1:5],
+            *linking_oracle.items(raw)[6:],
+        ),
     }
     fields: Fields = {"fields": good, "raw": raw}
     whole = linking_oracle.handover(good | {"seed": SEED})
+    blind: Fields = good | {"log": None}
+    unseen = linking_oracle.handover(blind)
     found = [
         named("handover: without the account key", "ok", fields),
         named("handover: with it", "ok", {"fields": good | {"seed": SEED}, "raw": whole}),
+        named("handover: before any log was seen", "ok", {"fields": blind, "raw": unseen}),
     ]
     return found + [
         named(f"handover: {name}", "FrameRefused", {"raw": each}) for name, each in bad.items()
