@@ -80,6 +80,12 @@ async def _accept(talk: Talk, _: str) -> None:
     talk.screen.show(f"You accepted the new key of {talk.name}.")
 
 
+async def _anyway(talk: Talk, _: str) -> None:
+    if not talk.unsent:
+        raise BadArgument("there is nothing that was not sent")
+    talk.type(talk.unsent, anyway=True)
+
+
 async def _history(talk: Talk, _: str) -> None:
     for message in await talk.chat.history(talk.peer, limit=20):
         talk.show_message(message)
@@ -247,6 +253,7 @@ COMMANDS = {
             _accept,
         ),
         Command("/history", "", "the last twenty messages", _history),
+        Command("/anyway", "", "send what your own list warned of", _anyway),
         Command("/reply", "N TEXT", "answer message #N; - is your own last one", _reply),
         Command("/react", "N [EMOJI]", "put an emoji at it; none takes it back", _react),
         Command("/edit", "N TEXT", "put another text there, within a day", _edit),

@@ -31,6 +31,7 @@ from client.messages import (
     StateChange,
     Unreadable,
 )
+from client.own_lists import OwnLists
 from client.reporting import Choice
 from client.screen import Console, Screen
 from crypto_modes import wire
@@ -47,11 +48,20 @@ NUMBERED = 1_000
 class Talk:
     """One conversation on a screen."""
 
-    def __init__(self, chat: Chat, name: str, peer: bytes, screen: Screen) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        name: str,
+        peer: bytes,
+        screen: Screen,
+        own_lists: OwnLists | None = None,
+    ) -> None:
         self.chat = chat
         self.name = name
         self.peer = peer
         self.screen = screen
+        self.unsent = ""  # what the user's own lists warned of, and he has not sent
+        self._own_lists = own_lists or OwnLists()
         self.compared = ""  # the safety number that was shown last
         self.proposed = b""  # the digest of the other's proposal that was shown last
         self.reporting: Choice | None = None  # what /report showed last, and has not sent
@@ -94,8 +104,7 @@ class Talk:
             if text.startswith("/"):
                 await self._command(text)
             elif text:
-                # Without waiting: while the relay is away, lines are kept and go out later.
-                self.say(self.chat.send(self.peer, line))
+                self.type(line)
 
     async def _command(self, text: str) -> None:
         word, _, argument = text.partition(" ")
@@ -111,6 +120,17 @@ class Talk:
             self.screen.show(f"! {wording.plain(str(error))}")
 
     # --- what commands use ---
+
+    def type(self, line: str, *, anyway: bool = False) -> None:
+        """Send a line, unless the user's own lists warn of it; typed again it goes."""
+        found = self._own_lists.find(line.encode())
+        if found and not anyway and line != self.unsent:
+            self.unsent = line
+            self.screen.show(f"! not sent: your own list has {wording.plain(found)}. /anyway sends")
+            return
+        self.unsent = ""
+        # Without waiting: while the relay is away, lines are kept and go out later.
+        self.say(self.chat.send(self.peer, line))
 
     def say(self, sending: Awaitable[Sent]) -> None:
         """Send without waiting; what fails is shown, what goes out is the user's last message."""
@@ -156,6 +176,9 @@ class Talk:
             if len(self._shown) > NUMBERED:
                 del self._shown[next(iter(self._shown))]
         self.screen.show(wording.line(message, other=other, number=self._number))
+        found = self._own_lists.find(message.content)
+        if found:
+            self.screen.show(f"! your own list has {wording.plain(found)}; nobody was told")
 
     def _number(self, message_id: bytes) -> str:
         """How a message is called on this screen."""
@@ -271,10 +294,12 @@ class Talk:
         return f"* nothing changed: {whose} is over without both of you agreeing ({said})"
 
 
-async def talk(chat: Chat, name: str, screen: Screen | None = None) -> None:
+async def talk(
+    chat: Chat, name: str, screen: Screen | None = None, own_lists: OwnLists | None = None
+) -> None:
     """Chat with ``name`` until the user leaves. Raises ``Forbidden`` for an unknown name."""
     peer = await chat.look_up(name)
-    await Talk(chat, wording.plain(name), peer, screen or Console("> ")).run()
+    await Talk(chat, wording.plain(name), peer, screen or Console("> "), own_lists).run()
 
 
 def _is_number(text: str) -> bool:

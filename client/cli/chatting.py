@@ -60,6 +60,14 @@ def chat(
         bool,
         typer.Option("--secret", help="Raise to the strongest mode before the first message."),
     ] = False,
+    warn: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Warn me of these words; it tells nobody else."),
+    ] = None,
+    warn_links: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Warn me of links to these hosts; it tells nobody else."),
+    ] = None,
     profile: options.Profile = "default",
     home: options.Home = None,
 ) -> None:
@@ -67,12 +75,14 @@ def chat(
 
     async def work(terms: Terms) -> None:
         from client.commands import opened
+        from client.own_lists import OwnLists
         from client.terminal import talk
 
+        lists = OwnLists(warn or (), warn_links or ())
         async with opened(terms) as connected:
             if secret:
                 await connected.proposals.raise_to_strongest(to)
-            await talk(connected, to)
+            await talk(connected, to, own_lists=lists)
 
     options.run(work, options.place(home, profile))
 
