@@ -18,7 +18,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from client.unlocking import _new_header, _read_header
-from crypto_modes import attachments, backup, content, padding, policy, reports, vault, wire
+from crypto_modes import (
+    attachments,
+    backup,
+    content,
+    padding,
+    policy,
+    reports,
+    scanning,
+    vault,
+    wire,
+)
 from crypto_modes.contract import Meta, Need, Sealed, Stored
 from crypto_modes.door import Door
 from crypto_modes.e2ee import body, devices, handover, header, linking, session
@@ -152,6 +162,7 @@ ABOUT = backup.About(
     version=1,
 )
 TEAM = TeamKey(KEY)
+LINKS = scanning.Links("a list", "flag", ["bad.example", "münchen.example/x"])
 LEAF = access_log.Leaf(1, KEY[:16], KEY)
 
 
@@ -195,6 +206,11 @@ def issuer_keys() -> bytes:
     return json.dumps({"keys": [key | {"kid": "1", "use": "sig"}]}).encode()
 
 
+def scanned(raw: bytes) -> object:
+    """What lists find in a message that the relay can read."""
+    return LINKS.scan(scanning.comparable(scanning.words_of(raw)))
+
+
 def handshaken(raw: bytes) -> object:
     """The answer to a request, once all of its head is there."""
     found = handshake.split_head(raw)
@@ -236,6 +252,7 @@ def outside() -> dict[str, Decoder]:
         "leaves of a tile": Decoder(
             lambda data: tiles.unbundle(data, 2), (tiles.bundle((LEAF.encode(), b"another")),)
         ),
+        "scanned message": Decoder(scanned, (b"see www.bad.example", "MÜNCHEN.example/x".encode())),
         "wrapped data key": Decoder(lambda data: vault.unwrap(TEAM, data, b"c"), (wrapped,)),
         "keys of an issuer": Decoder(jwks.keys_of, (issuer_keys(),)),
         "token of an issuer": Decoder(text(jwks._key_id), (b"eyJhbGciOiJFUzI1NiJ9.e30.AAAA",)),

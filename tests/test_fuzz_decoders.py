@@ -57,6 +57,7 @@ EVERY = (
     "recovery key",
     "ref of a frame",
     "report",
+    "scanned message",
     "sealed report",
     "server frame, json",
     "server frame, msgpack",

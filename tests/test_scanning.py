@@ -128,6 +128,33 @@ def test_a_path_narrows_a_host() -> None:
     assert finds(links, "https://MÜNCHEN.example/") == ["xn--mnchen-3ya.example"]
 
 
+@pytest.mark.parametrize(
+    "listed", ["münchen.bücher.example", "xn--mnchen-3ya.xn--bcher-kva.example"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "münchen.bücher.example",
+        "MÜNCHEN.xn--bcher-kva.example",
+        "www.xn--mnchen-3ya.bücher.example/x",
+        "xn--mnchen-3ya.xn--bcher-kva.example",
+        "mu\u0308nchen.bücher\u3002example",
+        "münchen\uff0ebücher\uff61example",
+    ],
+)
+def test_a_name_beyond_ascii_is_found_in_each_way_to_write_it(listed: str, text: str) -> None:
+    found = finds(Links("l", "flag", [listed]), text)
+    assert found == ["xn--mnchen-3ya.xn--bcher-kva.example"]
+
+
+def test_names_of_a_text_are_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message of thousands would hold up everybody's: see ``Links``."""
+    links = Links("l", "flag", ["münchen.example"])
+    monkeypatch.setattr(scanning, "_spelt", None)
+    flood = " ".join(f"é{number}.example" for number in range(2000))
+    assert finds(links, f"{flood} münchen.example") == ["xn--mnchen-3ya.example"]
+
+
 def test_a_flood_of_hits_has_a_bound() -> None:
     many = words(*string.ascii_lowercase)
     assert len(many.scan(" ".join(string.ascii_lowercase))) == scanning.HITS_LIMIT
