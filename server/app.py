@@ -45,6 +45,8 @@ from server.keyrings.data_keys import DataKeyCache
 from server.keyrings.franking import FrankingKeyFiles
 from server.link import Handler, Link
 from server.listening import cannot_listen, gateway_settings
+from server.moderating import keep_up, open_moderation
+from server.moderation.service import Moderation
 from server.observe import Metrics
 from server.platform_keys import open_keys
 from server.relay import Relay, now_ms
@@ -89,6 +91,7 @@ class App:
     data_keys: DataKeyCache
     scanning: Scanning
     key_care: KeyCare
+    moderation: Moderation
 
     def __init__(
         self,
@@ -159,8 +162,10 @@ class App:
             epoch=await self.store.service_epoch(settings.modes_by_kind()),
             scanning=self.scanning,
             team=team,
+            keeping=self.key_care.keeping,
         )
         await self.relay.ending.load(now_ms())
+        self.moderation = await open_moderation(settings, self.relay, self._fail, self._closing)
         self.service = Service(self.relay, self.watch)
         self.confirming = Confirming(self.store, server_modes, self._supply, self.franking_keys)
         await self._listen(data)
@@ -338,6 +343,7 @@ class App:
                 self.relay.roll_back(now_ms())
                 await self.relay.blobs.expire(now_ms())
                 await self.relay.ending.tick(now_ms())
+                await keep_up(self.moderation, self.relay)
             except (LouverError, OSError) as error:
                 self.watch.fault("upkeep", error)
 

@@ -109,7 +109,11 @@ class Blobs:
         for each in stale:
             async with self._lock(each.meta.id):
                 blob = await self._relay.store.blob(each.meta.id)
-                if blob is not None and blob.state != "kept" and blob.touched < before:
+                if blob is None or blob.state == "kept" or blob.touched >= before:
+                    continue
+                if self._is_held(blob):  # to the end of the line, so that others get their turn
+                    await self._relay.store.settle_blob(each.meta.id, blob.state, now)
+                else:
                     await self._remove(blob)
         return len(stale)
 
@@ -201,10 +205,15 @@ class Blobs:
         """Delete it, whatever its state, for its sender."""
         async with self._lock(frame.id):
             upload = await self._own(session, frame.id)
-            await self._remove(upload.blob)
+            # What is preserved is out of both users' reach, and kept; that it is, is not for them.
+            held = self._is_held(upload.blob)
+            await (self._settle(upload, "partial") if held else self._remove(upload.blob))
             return wire.Blob(ref=frame.ref, id=frame.id, size=0, offset=0, state="dropped")
 
     # --- parts of steps ---
+
+    def _is_held(self, blob: Blob) -> bool:
+        return self._relay.effects.keeping.keeps(blob.meta.sender, blob.meta.conversation)
 
     def _lock(self, id: bytes) -> asyncio.Lock:
         # The caller's `async with` keeps it alive; with the last one it is forgotten.

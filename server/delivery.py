@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from crypto_modes import wire
 from crypto_modes.contract import Need, Stored
 from crypto_modes.errors import LouverError, Unavailable
-from server.bus import Event, Revoked, Signal
+from server.bus import Event, Revoked, Signal, Suspended
 from server.store import Head
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class Delivery:
                 self._session.link.send(event.frame)
         elif type(event) is Revoked and event.device in {b"", self._session.device}:
             self._session.end(4503)
+        elif type(event) is Suspended:
+            self._session.end(4530)
 
     def _stored(self, stored: Stored) -> None:
         meta = stored.meta

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 DEVICES_PER_ACCOUNT = 10
 DAY = 24 * 60 * 60 * 1000
+SUSPENDED = (
+    "this account is suspended; `louver notices` says why, and `louver appeal` is how to object"
+)
 WRONG = "the name, the password or the token is wrong"
 
 
@@ -134,6 +137,9 @@ class Entrance:
         session.link.send(self._welcome(session, frame.ref))
         if (notice := relay.ending.notice()) is not None:
             session.link.send(notice)
+        if account.id in relay.effects.waiting:
+            relay.effects.waiting.discard(account.id)
+            relay.spawn(relay.notices.greet(session))
         session.delivery.begin()
 
     async def _deliveries(self, session: Session, frame: wire.Hello) -> Delivery:
@@ -167,7 +173,7 @@ class Entrance:
         self, session: Session, account: Account, frame: wire.Register | wire.Login
     ) -> None:
         if account.suspended:
-            raise Forbidden("this account is suspended")
+            raise Forbidden(SUSPENDED)
         store = self._relay.store
         now = _now()
         devices = [each for each in await store.devices(account.id) if each.expires > now]
@@ -188,14 +194,22 @@ class Entrance:
         )
         session.link.send(answer)
 
-    async def _authenticate(self, frame: wire.Hello) -> Account:
-        found = await self._relay.store.device(frame.device)
+    async def holder(self, token: str, device: bytes) -> Account:
+        """Whose device this is, suspended or not. Raises ``Unauthorized``, ``TokenExpired`` or
+        ``Removed``."""
+        found = await self._relay.store.device(device)
         if found is not None and found.removed:
             raise Removed(REMOVED)
-        device = self._tokens.check(frame.token, found, _now())
-        account = await self._relay.store.account(device.account)
-        if account is None or account.suspended:
-            raise Forbidden("this account is suspended")
+        bound = self._tokens.check(token, found, _now())
+        account = await self._relay.store.account(bound.account)
+        if account is None:
+            raise Unauthorized(WRONG)
+        return account
+
+    async def _authenticate(self, frame: wire.Hello) -> Account:
+        account = await self.holder(frame.token, frame.device)
+        if account.suspended:
+            raise Forbidden(SUSPENDED)
         return account
 
     def _check_room(self, account: Account) -> None:

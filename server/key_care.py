@@ -22,6 +22,7 @@ import msgspec
 from crypto_modes.errors import BadArgument, CannotOpen, Forbidden, LouverError
 from crypto_modes.keyring import dek_context
 from crypto_modes.policy import conversation_id
+from server.keeping import Keeping
 from server.keyrings.checked import SERVING, CheckedKeyring
 from server.keyrings.data_keys import DataKeyCache
 from server.store import Store, WrappedKey
@@ -46,6 +47,8 @@ class KeyCare:
         self._cache = cache
         self._watch = watch
         self._provider = provider
+        # Filled by moderation, before anybody connects.
+        self.keeping = Keeping(store)
         self._work: asyncio.Task[None] | None = None
 
     async def status(self) -> Mapping[str, object]:
@@ -75,6 +78,7 @@ class KeyCare:
     async def shred(self, account: str, peer: str) -> Mapping[str, object]:
         """See ``key_routes.Kept``."""
         ids = [await self._account(name) for name in (account, peer) if name]
+        await self.keeping.check_shred(ids)
         if len(ids) == 2:
             count = await self._store.shred_data_keys(conversation_id(*ids), b"")
         else:

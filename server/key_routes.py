@@ -34,7 +34,8 @@ class Kept(Protocol):
 
     async def shred(self, account: str, peer: str) -> Mapping[str, object]:
         """Destroy the data keys of all that ``account`` sent or, where ``peer`` is given, of what
-        the two sent each other; how many. Raises ``Forbidden`` for an account that is none."""
+        the two sent each other; how many. Raises ``Forbidden`` for an account that is none, and
+        where something of this must be kept."""
 
 
 class Shredding(msgspec.Struct, forbid_unknown_fields=True):

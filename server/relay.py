@@ -29,10 +29,13 @@ from server.bus import Bus, Revoked, Signal
 from server.conversations import Conversations
 from server.defaults import Defaults
 from server.directory import Directory, public
+from server.effects import Effects, tombstone
 from server.entrance import Credentials, Entrance
+from server.keeping import Keeping
 from server.key_log import KeyLog
 from server.limits import Rates
 from server.mailboxes import Mailboxes
+from server.notices import UserNotices
 from server.receipts import Receipts
 from server.reports import Reports
 from server.scanning import Scanning
@@ -75,6 +78,7 @@ class Relay:
         epoch: int,
         scanning: Scanning,
         team: bytes = b"",
+        keeping: Keeping | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -93,6 +97,8 @@ class Relay:
         self.key_log = KeyLog(store, log_key, self.rates)
         self.entrance = Entrance(self, credentials)
         self.scanning = scanning
+        self.effects = Effects(self, keeping or Keeping(store))
+        self.notices = UserNotices(self)
         self.outgoing = Outgoing(self)
         self.reports = Reports(store, self.rates, observer, team)
         self.mailboxes = Mailboxes(time.monotonic, self.rates.mailbox)
@@ -111,6 +117,8 @@ class Relay:
 
     def emit(self, stored: Stored, device: bytes) -> wire.Deliver:
         """This device's view of a stored message. Raises ``Need`` or ``CannotOpen``."""
+        if self.effects.removed and self.effects.is_removed(stored):
+            return tombstone(stored)
         mode = self.modes.get(stored.meta.mode)
         if mode is None:
             raise CannotOpen("this message is in a mode that is not installed here")

@@ -162,10 +162,12 @@ class Outgoing:
           └──── parked ones go again ────┘
     """
 
-    __slots__ = ("_at_store", "_behind", "_emptied", "_parked", "blocked", "relay")
+    __slots__ = ("_at_store", "_behind", "_emptied", "_muted", "_parked", "blocked", "relay")
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
+        # Always the same dict: a look-up in it is all that a send costs who is not muted.
+        self._muted = relay.effects.muted
         # Written on the store's thread when a lane's first send lacks a key, removed here when
         # none of that lane is at the store: so the two threads never write one entry at a time.
         self.blocked: dict[Lane, Want] = {}
@@ -262,6 +264,8 @@ class Outgoing:
         peer: Entry,
     ) -> None:
         """Everything a send must satisfy before it may use the disk."""
+        if session.account in self._muted:
+            self.relay.effects.check_muted(session.account)
         if session.account in peer.blocks or peer.account.suspended:
             raise Forbidden(UNREACHABLE)
         if frame.to and frame.conversation and frame.conversation != conversation.id:

@@ -50,6 +50,9 @@ def table(relay: Relay) -> Table:
         (stranger, wire.Register): relay.entrance.register,
         (stranger, wire.Login): relay.entrance.login,
         (stranger, wire.Hello): relay.entrance.hello,
+        # with a token: who is suspended has no session, and a right to know and to object
+        (stranger, wire.GetNotices): relay.notices.get,
+        (stranger, wire.Appeal): relay.notices.appeal,
         (opened, wire.Send): relay.outgoing.send,
         (opened, wire.Ack): relay.ack,
         (opened, wire.Read): relay.read,
@@ -66,6 +69,8 @@ def table(relay: Relay) -> Table:
         (opened, wire.Block): relay.block,
         (opened, wire.GetTeam): relay.reports.team,
         (opened, wire.Report): relay.reports.take,
+        (opened, wire.GetNotices): relay.notices.get,
+        (opened, wire.Appeal): relay.notices.appeal,
         (opened, wire.SetBlob): relay.blobs.take,
     }
 

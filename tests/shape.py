@@ -76,9 +76,9 @@ IMPORTED_ONLY_BY: dict[str, tuple[str, ...]] = {
     "server.outbox": ("server.gateway",),
     "server.reveal": ("server.cli",),
     "server.team": ("server.cli",),
-    "server.moderation.sqlite": ("server.app",),
-    "server.store.sqlite": ("server.app", "server.moderation.sqlite", "server.reveal",
-                            "server.store.sqlite", "server.team"),
+    "server.moderation.sqlite": ("server.moderating",),
+    "server.store.sqlite": ("server.app", "server.moderating", "server.moderation.sqlite",
+                            "server.reveal", "server.store.sqlite", "server.team"),
     # how a database's file is opened and what its errors mean, whose ever it is
     "server.store.sqlite.faults": ("server.access_log.disk", "server.store.sqlite"),
     "server.store.sqlite.files": ("server.access_log.disk", "server.moderation.sqlite",

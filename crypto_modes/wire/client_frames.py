@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from crypto_modes.wire.parts import (
+    APPEAL_LIMIT,
     LINK_BODY_LIMIT,
     LINK_SLOTS,
+    NOTICES_LIMIT,
     PIECE,
     REPORT_LIMIT,
     REPORT_TAGS,
@@ -235,6 +237,33 @@ class Report(Frame, frozen=True, kw_only=True, tag="report"):
     sealed: Annotated[bytes, Meta(min_length=1, max_length=REPORT_LIMIT)]
 
 
+class GetNotices(Frame, frozen=True, kw_only=True, tag="notices"):
+    """What the relay's moderation tells this account: notices with a number above ``after``, at
+    most 50. Those in ``read`` were read by the user. Answered with ``notices``.
+
+    Before ``hello`` it needs the device's ``token`` and ``device``: so that who is suspended can
+    read why.
+    """
+
+    ref: Ref
+    after: Count = 0
+    read: Annotated[tuple[Id, ...], Meta(max_length=NOTICES_LIMIT)] = ()
+    token: Secret | None = None
+    device: MaybeId = b""
+
+
+class Appeal(Frame, frozen=True, kw_only=True, tag="appeal"):
+    """Object to an ``action`` that a notice names, once, in at most 2,000 bytes. ``token`` and
+    ``device`` as in ``notices``. Answered with ``appealed`` once durable.
+    """
+
+    ref: Ref
+    action: Id
+    words: Annotated[str, Meta(min_length=1, max_length=APPEAL_LIMIT)]
+    token: Secret | None = None
+    device: MaybeId = b""
+
+
 class SetBlob(Frame, frozen=True, kw_only=True, tag="blob"):
     """One step of an attachment. Answered with ``blob``, which says how far it is.
 
@@ -279,5 +308,7 @@ ClientFrame = (
     | Block
     | GetTeam
     | Report
+    | GetNotices
+    | Appeal
     | SetBlob
 )

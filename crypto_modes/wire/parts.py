@@ -17,6 +17,9 @@ REPORT_TAGS = 20
 REPORT_LIMIT = 44 * 1024
 LINK_BODY_LIMIT = 32 * 1024  # fits a frame in JSON too
 LINK_SLOTS = 10
+# What a user says against a decision, in bytes of UTF-8, and how many notices he reads at a time.
+APPEAL_LIMIT = 2_000
+NOTICES_LIMIT = 50
 # A piece of an attachment in one frame; also as base64 in JSON it stays below the frame limit.
 PIECE = 32 * 1024
 
@@ -109,6 +112,35 @@ class Opening(Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: Count
     key: Key
     list: DeviceList
+
+
+class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One notice. ``topic``: ``action`` (something was done about this account or its messages),
+    ``report`` (what became of a report of this user), ``decision`` (of an appeal: ``outcome``
+    ``upheld`` or ``reversed``), ``opened`` (messages of ``conversation`` may be read, ``basis``
+    says on what ground). ``kind``: ``warn``, ``mute`` (``until`` in milliseconds), ``suspend``,
+    ``remove`` (``count`` messages) or ``none``.
+
+    ``facts``, ``rule`` and ``automated`` are the reasons; against an ``action`` (16 bytes, or
+    empty) an ``appeal`` is possible, once.
+    """
+
+    id: Id
+    number: Count
+    time: Count
+    topic: Word
+    action: MaybeId = b""
+    kind: str = ""
+    outcome: str = ""
+    basis: str = ""
+    conversation: MaybeId = b""
+    until: Count = 0
+    count: Count = 0
+    facts: str = ""
+    rule: str = ""
+    automated: bool = False
+    redress: str = ""
+    read: bool = False
 
 
 class Limits(Struct, frozen=True, kw_only=True):

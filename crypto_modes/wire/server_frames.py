@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from crypto_modes.wire.parts import (
+    NOTICES_LIMIT,
     PIECE,
     Bundle,
     Count,
@@ -24,6 +25,7 @@ from crypto_modes.wire.parts import (
     Path,
     Ref,
     Signature,
+    Told,
     Word,
 )
 
@@ -67,7 +69,9 @@ class Accepted(Frame, frozen=True, kw_only=True, tag="accepted"):
 
 
 class Deliver(Frame, frozen=True, kw_only=True, tag="deliver"):
-    """One message for this device. An empty ``body`` in ``e2ee``: no copy for this device."""
+    """One message for this device. An empty ``body`` in ``e2ee``: no copy for this device.
+    ``removed``: the relay's moderation took it away, and hands out nothing of it any more.
+    """
 
     conversation: Id
     seq: Count
@@ -82,6 +86,7 @@ class Deliver(Frame, frozen=True, kw_only=True, tag="deliver"):
     body: bytes = b""
     commitment: Digest = b""
     stamp: Digest = b""
+    removed: bool = False
 
 
 class Page(Frame, frozen=True, kw_only=True, tag="page"):
@@ -229,6 +234,24 @@ class Reported(Frame, frozen=True, kw_only=True, tag="reported"):
     time: Count
 
 
+class Notices(Frame, frozen=True, kw_only=True, tag="notices"):
+    """Notices of this account by number; ``more`` says that there are later ones. Also sent
+    unasked, ``ref`` 0, when there is a new one.
+    """
+
+    ref: Ref
+    notices: Annotated[tuple[Told, ...], Meta(max_length=NOTICES_LIMIT)] = ()
+    more: bool = False
+
+
+class Appealed(Frame, frozen=True, kw_only=True, tag="appealed"):
+    """The appeal is durable; somebody else than who decided will look at it."""
+
+    ref: Ref
+    action: Id
+    time: Count
+
+
 class Blob(Frame, frozen=True, kw_only=True, tag="blob"):
     """How an attachment stands. ``partial``: ``offset`` bytes are here, go on there. ``whole``: all
     are here, durably. ``kept``: and stay. For a ``get``, ``data`` is the piece at ``offset``.
@@ -294,6 +317,8 @@ ServerFrame = (
     | Blocked
     | Team
     | Reported
+    | Notices
+    | Appealed
     | Blob
     | Notice
     | Error

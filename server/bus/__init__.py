@@ -23,6 +23,12 @@ class Revoked(msgspec.Struct, frozen=True):
     device: bytes = b""
 
 
+class Suspended(msgspec.Struct, frozen=True):
+    """The account may not be connected for now; its devices keep their tokens."""
+
+    account: bytes
+
+
 class Signal(msgspec.Struct, frozen=True):
     """An ephemeral frame for every device of an account, except the one that caused it."""
 
@@ -30,7 +36,7 @@ class Signal(msgspec.Struct, frozen=True):
     source: bytes = b""
 
 
-Event = Stored | Signal | Revoked
+Event = Stored | Signal | Revoked | Suspended
 Listener = Callable[[Event], None]
 
 

@@ -111,7 +111,7 @@ class Actions:
             detail = {"category": report.category, "evidence": report.evidence}
             await self._enter(who.name, action, "taken", told, detail)
             await desk.store.put(action, settled, *told)
-            self._taken(action, told)
+            await self._taken(action, told)
             return await self._feel(action)
 
     async def on_case(self, who: Person, case: bytes, measure: Measure, version: int = 0) -> Action:
@@ -134,7 +134,7 @@ class Actions:
             legal = {"authority": found.authority, "country": found.country}
             await self._enter(who.name, action, "taken", told, legal)
             await desk.store.put(action, *told)
-            self._taken(action, told)
+            await self._taken(action, told)
             return await self._feel(action)
 
     async def undo(self, action: Action) -> Action:
@@ -229,9 +229,9 @@ class Actions:
         )
         await desk.log.append([entry, *notices.entries(desk, told, action.case)])
 
-    def _taken(self, action: Action, told: list[Notice]) -> None:
+    async def _taken(self, action: Action, told: list[Notice]) -> None:
         event = Event(name="action.taken", time=action.time, id=action.id, case=action.case)
-        self._notices.push(told)
+        await self._notices.push(told)
         self._desk.heard(event)
 
     async def _feel(self, action: Action) -> Action:
@@ -242,10 +242,10 @@ class Actions:
                 await desk.hooks.apply(action, on=True)
             else:
                 await self._unfeel(action)
+            done = changed(action, felt="done")
+            await desk.store.put(done)
         except Unavailable:
             return action
-        done = changed(action, felt="done")
-        await desk.store.put(done)
         return done
 
     async def _unfeel(self, action: Action) -> None:

@@ -93,7 +93,7 @@ class Appeals:
             entry = desk.entry("decision", who.name, detail=detail, **about)
             await desk.log.append([entry, *notices.entries(desk, [told], found.case)])
             await desk.store.put(decided, settled, *report, told)
-            self._notices.push([told])
+            await self._notices.push([told])
             if outcome == "reversed":
                 await self._actions.undo(settled)
             desk.heard(Event(name=f"appeal.{outcome}", time=desk.now(), id=action, case=found.case))

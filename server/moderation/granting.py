@@ -106,7 +106,7 @@ class Granting:
             )
             await desk.log.append([entry, *notices.entries(desk, told, asked.case)])
             await desk.store.put(after, *told)
-            self._notices.push(told)
+            await self._notices.push(told)
             self._tell(after)
         return after
 

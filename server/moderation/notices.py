@@ -8,9 +8,11 @@ which a delayed one falls due. What may not: why one is made (``actions``, ``app
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from crypto_modes.contract import ID_SIZE
+from crypto_modes.errors import Unavailable
 from crypto_modes.transparency.access_log import Entry
 from server.moderation.desk import Desk, changed
 from server.moderation.records import Action, Asked, Notice, Statement
@@ -27,6 +29,8 @@ class Notices:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        # What fell due until then was handed to devices, or waits for them.
+        self._seen = -1
 
     async def of(self, account: bytes, after: int = 0, limit: int = PAGE) -> list[Notice]:
         """Up to 50 of the account's notices that are due, with a higher number, ascending."""
@@ -49,19 +53,37 @@ class Notices:
             await desk.store.put(*unread)
         return len(unread)
 
-    async def tick(self) -> int:
-        """Tell connected devices what fell due; how many notices. Call it every minute."""
+    async def fresh(self, account: bytes) -> list[Notice]:
+        """What is due and no device of the account got yet; one gets it now."""
         desk = self._desk
-        due = await desk.store.untold(desk.now(), PAGE)
+        found = await desk.store.fresh(account, desk.now(), PAGE)
         async with desk.lock:
-            await self._note_told([each.id for each in due if desk.hooks.tell(each)])
-        return len(due)
+            await self._note_told([each.id for each in found])
+        return found
 
-    def push(self, notices: Sequence[Notice]) -> None:
-        """Tell connected devices at once; who is away asks when he comes."""
-        for notice in notices:
-            if notice.due <= self._desk.now():
-                self._desk.hooks.tell(notice)
+    async def tick(self) -> int:
+        """Tell devices what fell due since the last call or, the first time, whatever none got
+        before the restart; how many notices. Call it at the start and every minute.
+        """
+        desk, now, after, count = self._desk, self._desk.now(), 0, 0
+        while page := await desk.store.untold(self._seen, now, after, PAGE):
+            after = page[-1].number
+            count += len(page)
+            async with desk.lock:
+                await self._note_told([each.id for each in page if desk.hooks.tell(each)])
+        self._seen = now
+        return count
+
+    async def push(self, notices: Sequence[Notice]) -> None:
+        """Tell connected devices at once, with the desk's lock held; who is away is told when he
+        comes. Never fails: what is not noted as told is told again."""
+        desk = self._desk
+        with suppress(Unavailable):
+            for notice in notices:
+                if notice.due <= desk.now():
+                    # Read again, for its number.
+                    kept = await desk.find(Notice, notice.id)
+                    await self._note_told([kept.id] if desk.hooks.tell(kept) else [])
 
     async def _note_told(self, ids: Sequence[bytes]) -> None:
         desk = self._desk
@@ -128,12 +150,17 @@ def entries(desk: Desk, notices: Sequence[Notice], case: bytes = b"") -> list[En
             case=case,
             basis=each.basis,
             # Not who reported: the auditors and the lawyers of others read the log.
-            account=b"" if each.topic == "report" else each.account,
+            account=b"" if _is_reporters(each) else each.account,
             conversation=each.conversation,
             detail={"topic": each.topic, "due": str(each.due)},
         )
         for each in notices
     ]
+
+
+def _is_reporters(notice: Notice) -> bool:
+    """Whether it goes to somebody because he reported: ``none`` concerns nobody else."""
+    return notice.topic == "report" or notice.kind == "none"
 
 
 def _notice(desk: Desk, **fields: Any) -> Notice:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from server.moderation.actions import Actions
 from server.moderation.appeals import Appeals
 from server.moderation.cases import Cases
-from server.moderation.desk import Desk
+from server.moderation.desk import Desk, NoLog
 from server.moderation.granting import Granting
 from server.moderation.holds import Holds
 from server.moderation.notices import Notices
@@ -34,12 +34,16 @@ class Moderation:
         await self.holds.restore()
         await self.actions.restore()
         await self.actions.tick()
+        await self.notices.tick()
 
     async def tick(self) -> None:
         """Once a minute: what is owed, what fell due, reports that wait, emergencies that nobody
-        reviewed. What needs the log comes last. Raises ``Unavailable``: then the rest waits.
+        reviewed. What needs the log comes last, and without a vault there is no log to wait for.
+        Raises ``Unavailable``: then the rest waits.
         """
         await self.actions.tick()
         await self.notices.tick()
+        if isinstance(self.desk.log, NoLog):
+            return
         await self.queue.sync()
         await self.granting.tick()

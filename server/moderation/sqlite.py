@@ -200,9 +200,15 @@ class SqliteModeration:
         values = (account, now, after, min(limit, PAGE_LIMIT))
         return await self._read(lambda db: _NOTICES.query(db, rest, values))
 
-    async def untold(self, now: int, limit: int) -> list[Notice]:
-        rest = "WHERE told = 0 AND due <= ? ORDER BY due LIMIT ?"
-        return await self._read(lambda db: _NOTICES.query(db, rest, (now, min(limit, PAGE_LIMIT))))
+    async def untold(self, since: int, now: int, after: int, limit: int) -> list[Notice]:
+        rest = "WHERE told = 0 AND due > ? AND due <= ? AND number > ? ORDER BY number LIMIT ?"
+        values = (since, now, after, min(limit, PAGE_LIMIT))
+        return await self._read(lambda db: _NOTICES.query(db, rest, values))
+
+    async def fresh(self, account: bytes, now: int, limit: int) -> list[Notice]:
+        rest = "WHERE account = ? AND told = 0 AND due <= ? ORDER BY number LIMIT ?"
+        values = (account, now, min(limit, PAGE_LIMIT))
+        return await self._read(lambda db: _NOTICES.query(db, rest, values))
 
     async def _read(self, call: Callable[[apsw.Connection], R]) -> R:
         return await self._readers.run(call)

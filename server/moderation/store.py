@@ -49,5 +49,9 @@ class ModerationStore(Protocol):
     async def notices(self, account: bytes, now: int, after: int, limit: int) -> list[Notice]:
         """Up to ``limit`` notices of an account that are due, with a higher number, ascending."""
 
-    async def untold(self, now: int, limit: int) -> list[Notice]:
-        """Up to ``limit`` that are due and that no device got yet, the longest due first."""
+    async def untold(self, since: int, now: int, after: int, limit: int) -> list[Notice]:
+        """Up to ``limit`` that fell due after ``since`` and until ``now``, with a higher number,
+        ascending, and that no device got yet."""
+
+    async def fresh(self, account: bytes, now: int, limit: int) -> list[Notice]:
+        """The first ``limit`` of an account that are due and that no device got yet."""

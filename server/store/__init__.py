@@ -248,6 +248,9 @@ class Store(Protocol):
 
     async def account(self, id: bytes) -> Account | None: ...
     async def account_named(self, name: str) -> Account | None: ...
+    async def suspend(self, account: bytes, *, on: bool) -> None:
+        """Mark an account so that nobody logs in to it, or can reach it, for now. Durable."""
+
     async def bind_device(self, device: Device) -> None:
         """Add a device or replace its token. A new device's cursors start at today's heads.
         Raises ``Forbidden`` where the id belongs to another account, or to a removed device."""

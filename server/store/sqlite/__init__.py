@@ -210,6 +210,9 @@ class SqliteStore(KeyFile):
     async def account_named(self, name: str) -> Account | None:
         return await self._read(accounts.by_name, name)
 
+    async def suspend(self, account: bytes, *, on: bool) -> None:
+        await self._write(accounts.suspend, account, on)
+
     async def bind_device(self, device: Device) -> None:
         await self._write(accounts.bind, device)
 

@@ -60,6 +60,11 @@ def by_name(db: apsw.Connection, name: str) -> Account | None:
     return found
 
 
+def suspend(db: apsw.Connection, id: bytes, on: bool) -> None:
+    """Nothing for an account that is none."""
+    db.execute("UPDATE account SET suspended = ? WHERE id = ?", (int(on), id))
+
+
 def put_list(
     db: apsw.Connection, account: bytes, key: bytes, devices: wire.DeviceList
 ) -> frozenset[bytes]:
