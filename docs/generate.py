@@ -52,6 +52,7 @@ PARTS = (
     wire.Bundle,
     wire.LogEntry,
     wire.Opening,
+    wire.Told,
     wire.Limits,
 )
 REFERENCE = "#/components/{}/{}"
