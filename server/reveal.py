@@ -28,6 +28,7 @@ from crypto_modes.contract import (
     ServerMode,
     ServerTools,
     Stored,
+    Want,
 )
 from crypto_modes.errors import (
     BadConfig,
@@ -42,8 +43,10 @@ from server import logs
 from server.keyrings.data_keys import DataKeyCache
 from server.keyrings.franking import FrankingKeyFiles
 from server.platform_keys import open_keyring
+from server.reveal_files import RevealedFile, RevealedFiles
 from server.secrets_file import secret_file
 from server.settings_tree import Settings
+from server.store.blob_files import BlobFiles
 from server.store.sqlite import ReadOnlySqliteStore
 
 WARNING = "this uses the operator's own powers: no case, no approval, no receipt"
@@ -104,17 +107,22 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Archive:
-    """A relay's data, opened for reading; ``modes`` may ask for keys on the way."""
+    """A relay's data, opened for reading; the relay's ``ends`` of ``modes`` may ask for keys on the
+    way. ``files`` are the attachments.
+    """
 
     def __init__(
         self,
         store: ReadOnlySqliteStore,
-        modes: Mapping[str, ServerMode],
+        blobs: BlobFiles,
+        modes: Mapping[str, Mode],
+        ends: Mapping[str, ServerMode],
         data_keys: DataKeyCache,
         franking_keys: FrankingKeyFiles,
     ) -> None:
         self._store = store
-        self._modes = modes
+        self._ends = ends
+        self.files = RevealedFiles(store, blobs, modes, ends, self.supply)
         self._data_keys = data_keys
         self._franking_keys = franking_keys
 
@@ -181,18 +189,18 @@ class Archive:
         raise ReportRefused("this relay keeps no such message to this reporter")
 
     async def _plaintext(self, stored: Stored, evidence: Evidence) -> bytes:
-        mode = self._modes.get(stored.meta.mode)
+        mode = self._ends.get(stored.meta.mode)
         if mode is None:
             raise CannotRead(f"the mode {stored.meta.mode!r} is not installed")
         for _ in range(NEEDS_LIMIT):
             try:
                 return mode.reveal(stored, evidence)
             except Need as need:
-                await self._supply(need)
+                await self.supply(need.what)
         raise CannotOpen
 
-    async def _supply(self, need: Need) -> None:
-        what = need.what
+    async def supply(self, what: Want) -> None:
+        """Get a mode the key that it asks for."""
         if isinstance(what, NeedFrankingKey):
             await self._franking_keys.supply(what)
         elif isinstance(what, NeedDataKey | NeedWrappedKey):
@@ -225,26 +233,41 @@ async def archive(settings: Settings, modes: Mapping[str, Mode]) -> AsyncIterato
             franking_keys=franking_keys,
         )
         opened = {name: mode.server(tools) for name, mode in modes.items()}
-        yield Archive(store, opened, data_keys, franking_keys)
+        blobs = BlobFiles(data / "blobs")
+        closing.push_async_callback(blobs.close)
+        yield Archive(store, blobs, modes, opened, data_keys, franking_keys)
 
 
 async def print_lines(
-    settings: Settings, modes: Mapping[str, Mode], reports: Path | None, out: BinaryIO
+    settings: Settings,
+    modes: Mapping[str, Mode],
+    reports: Path | None,
+    out: BinaryIO,
+    directory: Path | None = None,
 ) -> None:
-    """Write every message, or the verdict on every line of ``reports``, as JSON lines to ``out``;
-    one log line says how many. Raises ``BadConfig`` where something cannot be opened.
+    """Write every message and every attachment, or the verdict on every line of ``reports``, as
+    JSON lines to ``out``; one log line says how many. Attachments that are readable are written to
+    ``directory``, if there is one. Raises ``BadConfig`` where something cannot be opened.
     """
     lines = _lines(reports)
-    count = readable = 0
     async with archive(settings, modes) as opened:
         logs.configure("info", settings.log.format, secret_file(settings.data / "log.key", 32))
-        found = opened.messages() if lines is None else opened.verdicts(lines)
-        async for line in found:
-            out.write(msgspec.json.encode(line) + b"\n")
-            count += 1
-            readable += line.readable if isinstance(line, Revealed) else line.verified
+        if lines is not None:
+            await _print("reports verified", opened.verdicts(lines), out)
+            return
+        await _print("messages revealed", opened.messages(), out)
+        await _print("attachments revealed", opened.files.each(directory), out)
+
+
+async def _print(
+    event: str, found: AsyncIterator[Revealed | RevealedFile | Verdict], out: BinaryIO
+) -> None:
+    count = readable = 0
+    async for line in found:
+        out.write(msgspec.json.encode(line) + b"\n")
+        count += 1
+        readable += line.verified if isinstance(line, Verdict) else line.readable
     out.flush()
-    event = "messages revealed" if lines is None else "reports verified"
     logs.logger().warning(event, count=count, readable=readable)
 
 

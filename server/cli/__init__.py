@@ -163,10 +163,16 @@ def reveal(
         Path | None,
         typer.Option(help="Verify these reports (JSON lines) instead of reading everything."),
     ] = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the attachments that are readable, by their ids."),
+    ] = None,
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Print every stored message as JSON lines: its text, or why the operator cannot read it."""
+    """Print every stored message and attachment as JSON lines: what they say, or why the operator
+    cannot read them.
+    """
     import asyncio
 
     from server import reveal as revealing
@@ -175,7 +181,9 @@ def reveal(
 
     typer.echo(f"louverd: {revealing.WARNING}", err=True)
     settings = load(file, set or (), checked=False)
-    asyncio.run(revealing.print_lines(settings, installed_modes(), reports, sys.stdout.buffer))
+    asyncio.run(
+        revealing.print_lines(settings, installed_modes(), reports, sys.stdout.buffer, files)
+    )
 
 
 def main() -> NoReturn:

@@ -346,6 +346,9 @@ class Store(Protocol):
         """Durable. Nothing where there is none."""
 
     async def remove_blob(self, id: bytes) -> None: ...
+    async def blobs(self, after: bytes, limit: int) -> list[Blob]:
+        """For operators' tools: up to ``limit`` in order of ids after this one; start with b""."""
+
     async def stale_blobs(self, before: int, limit: int) -> list[Blob]:
         """Those that nobody keeps and that were touched before, the oldest first."""
 

@@ -319,6 +319,9 @@ class SqliteStore(KeyFile):
     async def blob(self, id: bytes) -> Blob | None:
         return await self._read(blobs.by_id, id)
 
+    async def blobs(self, after: bytes, limit: int) -> list[Blob]:
+        return await self._read(blobs.page, after, limit)
+
     async def settle_blob(self, id: bytes, state: BlobState, now: int) -> None:
         await self._write(blobs.settle, id, state, now)
 

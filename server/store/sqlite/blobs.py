@@ -59,6 +59,12 @@ def by_id(db: apsw.Connection, id: bytes) -> Blob | None:
     return found
 
 
+def page(db: apsw.Connection, after: bytes, limit: int) -> list[Blob]:
+    """See ``Store.blobs``."""
+    sql = f"{_SELECT} WHERE id > ? ORDER BY id LIMIT ?"
+    return [_blob(row) for row in db.execute(sql, (after, limit))]
+
+
 def settle(db: apsw.Connection, id: bytes, state: BlobState, now: int) -> None:
     """See ``Store.settle_blob``."""
     db.execute("UPDATE blob SET state = ?, touched = ? WHERE id = ?", (state, now, id))
