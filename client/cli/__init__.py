@@ -18,6 +18,7 @@ from client.cli import (
     devices,
     export,
     keys,
+    mod,
     policy,
     report,
 )
@@ -46,6 +47,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")
 app.add_typer(report.app, name="report")
 app.add_typer(backup.app, name="backup")
+app.add_typer(mod.app, name="mod")
 app.add_typer(audit.app, name="audit")
 
 

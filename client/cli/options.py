@@ -46,8 +46,19 @@ def run(
     as_json: bool = False,
 ) -> None:
     """Run a command and exit with its code; what fails is said in one sentence."""
-    import asyncio
 
+    def begun(terms: Terms) -> None:
+        import asyncio
+
+        asyncio.run(work(terms))
+
+    run_plainly(begun, where, as_json)
+
+
+def run_plainly(
+    work: Callable[[Terms], None], where: Path | tuple[str], as_json: bool = False
+) -> None:
+    """The same for a command that waits for nothing but its own answer."""
     from client import dumps, profile, wording
     from client.commands import Terms
     from crypto_modes.errors import LouverError
@@ -55,7 +66,7 @@ def run(
     dumps.forbid()
     try:
         directory = where if isinstance(where, Path) else profile.directory(None, where[0])
-        asyncio.run(work(Terms(directory, as_json)))
+        work(Terms(directory, as_json))
     except LouverError as error:
         sys.stderr.write(f"louver: {wording.plain(str(error))}\n")
         raise typer.Exit(wording.exit_code(error)) from None

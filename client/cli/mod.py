@@ -1,0 +1,364 @@
+"""``louver mod``: coming to the desk, the queue of reports, actions, appeals and the staff.
+
+What may live here: the options of these commands. Cases, grants and holds are in ``mod_cases``;
+what a command does is in ``client.moderation``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from client.cli import mod_cases, options
+from client.cli.mod_options import (
+    Conversation,
+    Facts,
+    Reason,
+    Rule,
+    Seqs,
+    Until,
+    at_desk,
+    milliseconds,
+)
+
+if TYPE_CHECKING:
+    from client.commands import Terms
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The work of a relay's moderation team: reports, cases, grants, actions, appeals.",
+)
+staff = typer.Typer(no_args_is_help=True, help="Who is of the staff; changing that is for admins.")
+app.add_typer(mod_cases.cases, name="case")
+app.add_typer(mod_cases.holds, name="hold")
+app.add_typer(staff, name="staff")
+app.registered_commands += mod_cases.grants.registered_commands
+
+Number = Annotated[int, typer.Argument(min=1, help="The report's number.")]
+RelayUrl = Annotated[str, typer.Option("--url", help="The relay's internal listener.")]
+VaultUrl = Annotated[str, typer.Option("--vault", help="The vault: https://HOST:PORT")]
+VaultCa = Annotated[Path | None, typer.Option("--vault-ca", help="PEM file of the vault's CA.")]
+
+
+# --- coming to the desk ---
+
+
+@app.command()
+def keygen(
+    profile: options.Profile = "default", home: options.Home = None, as_json: options.Json = False
+) -> None:
+    """Make your own signing key, or show its public half."""
+    _entering(lambda room, terms: room.keygen(terms), profile, home, as_json)
+
+
+@app.command()
+def join(
+    name: Annotated[str, typer.Argument(help="Your name in the staff.")],
+    url: RelayUrl,
+    vault: VaultUrl = "",
+    ca: options.Ca = None,
+    vault_ca: VaultCa = None,
+    password: Annotated[
+        bool, typer.Option(help="Without: an identity provider vouches for you.")
+    ] = True,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Join the staff by an invitation, with your own key and password."""
+
+    def work(room: Any, terms: Terms) -> None:
+        addresses = room.known(terms, name, url, vault, (_path(ca), _path(vault_ca)))
+        room.join(terms, addresses, password=password)
+
+    _entering(work, profile, home, as_json)
+
+
+@app.command()
+def login(
+    name: Annotated[str, typer.Argument(help="Your name, on another machine than before.")] = "",
+    url: RelayUrl = "",
+    vault: VaultUrl = "",
+    ca: options.Ca = None,
+    vault_ca: VaultCa = None,
+    token: Annotated[
+        bool, typer.Option("--id-token", help="With an ID token of the identity provider.")
+    ] = False,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Log in for a quarter of an hour, which goes on while you work, for a day at most."""
+
+    def work(room: Any, terms: Terms) -> None:
+        addresses = room.known(terms, name, url, vault, (_path(ca), _path(vault_ca)))
+        room.login(terms, addresses, token=token)
+
+    _entering(work, profile, home, as_json)
+
+
+@app.command()
+def logout(profile: options.Profile = "default", home: options.Home = None) -> None:
+    """End the session."""
+    _entering(lambda room, terms: room.logout(terms), profile, home)
+
+
+@app.command()
+def whoami(
+    profile: options.Profile = "default", home: options.Home = None, as_json: options.Json = False
+) -> None:
+    """Say who is logged in here."""
+    _entering(lambda room, terms: room.who(terms), profile, home, as_json)
+
+
+@app.command()
+def share(
+    profile: options.Profile = "default", home: options.Home = None, as_json: options.Json = False
+) -> None:
+    """Hand in your share of the vault's key, as one of its officers."""
+    _entering(lambda room, terms: room.share(terms), profile, home, as_json)
+
+
+# --- reports ---
+
+
+@app.command()
+def queue(
+    state: Annotated[
+        str, typer.Option(help="open, in_review, actioned, dismissed, appealed, upheld, reversed.")
+    ] = "",
+    mine: Annotated[bool, typer.Option("--mine", help="Only those that you look at.")] = False,
+    account: Annotated[str, typer.Option(help="Only those about this account (id).")] = "",
+    floods: Annotated[
+        bool, typer.Option("--floods", help="Reporters with many reports in an hour instead.")
+    ] = False,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """List reports."""
+
+    def work(desk: Any, words: Any) -> None:
+        if floods:
+            desk.all("/reports/floods", words.flood)
+            return
+        who = "me" if mine else ""
+        desk.list("/reports", words.report, state=state, assignee=who, account=account)
+
+    at_desk(work, profile, home, as_json)
+
+
+@app.command()
+def take(
+    report: Number,
+    to: Annotated[str, typer.Option(help="Somebody else of the staff.")] = "",
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take a report to look at it, or give it to somebody."""
+    at_desk(
+        lambda desk, _: desk.step(f"/reports/{report}", "assign", {"to": to}),
+        profile,
+        home,
+        as_json,
+    )
+
+
+@app.command()
+def release(
+    report: Number,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Give a report back to the queue."""
+    at_desk(lambda desk, _: desk.step(f"/reports/{report}", "release"), profile, home, as_json)
+
+
+@app.command("open")
+def open_report(
+    report: Number,
+    note: Annotated[
+        bool, typer.Option(help="Note at the report whom it is about, and what is proven.")
+    ] = True,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Read what a reporter revealed; the vault enters that in the access log first."""
+    at_desk(lambda desk, _: desk.open_report(report, note=note), profile, home, as_json)
+
+
+@app.command()
+def account(
+    id: Annotated[str, typer.Argument(help="Its id, 32 hexadecimal digits.")],
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show an account's name, and how often it was reported by how many."""
+    at_desk(lambda desk, _: desk.show(f"/accounts/{id}"), profile, home, as_json)
+
+
+@app.command()
+def act(
+    kind: Annotated[str, typer.Argument(help="warn, mute, suspend or remove.")],
+    account: Annotated[str, typer.Option(help="About which account (id).")],
+    facts: Facts,
+    rule: Rule,
+    report: Annotated[int, typer.Option(help="The report that this settles.")] = 0,
+    case: Annotated[str, typer.Option(help="Or the case that it is done under.")] = "",
+    until: Until = "",
+    conversation: Conversation = "",
+    seq: Seqs = None,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Act about an account or its messages; the user gets the reasons, and can appeal."""
+
+    def work(desk: Any, _: Any) -> None:
+        body: dict[str, object] = {
+            "kind": kind,
+            "account": account,
+            "statement": {"facts": facts, "rule": rule},
+        }
+        more = {"until": milliseconds(until), "conversation": conversation, "seqs": seq}
+        body |= {name: value for name, value in more.items() if value}
+        if bool(report) == bool(case):
+            raise typer.BadParameter("name a report (--report N) or a case (--case ID)")
+        desk.step(f"/reports/{report}" if report else f"/cases/{case}", "action", body)
+
+    at_desk(work, profile, home, as_json)
+
+
+@app.command()
+def dismiss(
+    report: Number,
+    facts: Facts,
+    rule: Rule,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Settle a report with nothing; the reporter is told why, and can appeal."""
+    body = {"statement": {"facts": facts, "rule": rule}}
+    at_desk(
+        lambda desk, _: desk.step(f"/reports/{report}", "dismissal", body), profile, home, as_json
+    )
+
+
+@app.command()
+def appeals(
+    state: Annotated[str, typer.Option(help="open, upheld, reversed.")] = "open",
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """List what users say against actions."""
+    at_desk(
+        lambda desk, words: desk.list("/appeals", words.appeal, state=state),
+        profile,
+        home,
+        as_json,
+    )
+
+
+@app.command()
+def decide(
+    action: Annotated[str, typer.Argument(help="The action's id, which is the appeal's.")],
+    outcome: Annotated[str, typer.Argument(help="upheld or reversed.")],
+    reason: Reason,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Decide about an appeal against somebody else's action."""
+    body = {"outcome": outcome, "reason": reason}
+    at_desk(
+        lambda desk, _: desk.step(f"/appeals/{action}", "decision", body), profile, home, as_json
+    )
+
+
+# --- the staff ---
+
+
+@staff.command("list")
+def list_staff(
+    profile: options.Profile = "default", home: options.Home = None, as_json: options.Json = False
+) -> None:
+    """List everybody who is or was of the staff."""
+    at_desk(lambda desk, words: desk.all("/staff", words.colleague), profile, home, as_json)
+
+
+Named = Annotated[str, typer.Argument(help="The name in the staff.")]
+Role = Annotated[str, typer.Option(help="moderator, senior, legal, auditor, operator or admin.")]
+
+
+@staff.command()
+def add(
+    name: Named,
+    role: Role,
+    subject: Annotated[str, typer.Option(help="The human behind it, such as a mail address.")],
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Invite somebody; tell the invitation to that person alone."""
+    body = {"name": name, "role": role, "subject": subject}
+    at_desk(lambda desk, _: desk.make("/staff", body), profile, home, as_json)
+
+
+@staff.command()
+def role(
+    name: Named,
+    role: Role,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Give somebody another role; their sessions end."""
+    at_desk(
+        lambda desk, _: desk.step(f"/staff/{name}", "role", {"role": role}), profile, home, as_json
+    )
+
+
+@staff.command()
+def remove(
+    name: Named,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take somebody out, from their next request on."""
+    at_desk(lambda desk, _: desk.step(f"/staff/{name}", "remove"), profile, home, as_json)
+
+
+@staff.command()
+def reset(
+    name: Named,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Invite somebody anew who lost password, key or authenticator; until then they are out."""
+    at_desk(lambda desk, _: desk.step(f"/staff/{name}", "reset"), profile, home, as_json)
+
+
+def _entering(
+    work: Callable[[Any, Terms], None], profile: str, home: Path | None, as_json: bool = False
+) -> None:
+    options.run_plainly(
+        lambda terms: work(importlib.import_module("client.moderation.entering"), terms),
+        options.place(home, profile),
+        as_json,
+    )
+
+
+def _path(file: Path | None) -> str:
+    return "" if file is None else str(file.absolute())

@@ -1,0 +1,198 @@
+"""How what the staff asked for is put: for people lines, for programs one JSON object a line.
+
+Only text lives here; nothing that asks or prints. What users wrote goes through ``wording.plain``:
+a terminal obeys what it is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from client import wording
+from client.wording import moment, plain
+from crypto_modes.disclosure import Disclosure, Opened, Shown
+from crypto_modes.grants import RULES, Grant
+from crypto_modes.holds import Order
+
+Fields = Mapping[str, Any]
+
+
+def as_json(answer: object) -> str:
+    """One object on one line; bytes as hexadecimal."""
+    return wording.as_json(_hex(msgspec.to_builtins(answer, builtin_types=(bytes,))))
+
+
+def _hex(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {name: _hex(each) for name, each in value.items()}
+    return [_hex(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+# --- one line each, for lists ---
+
+
+def report(each: Fields) -> str:
+    """A report of the queue."""
+    who = f", {each['assignee']}" if each["assignee"] else ""
+    about = f", {each['category']}, {each['evidence']}" if each["category"] else ""
+    return (
+        f"{each['number']:>6}  {moment(each['time'])}  {state(each)}{who}{about}"
+        f"  ({each['messages']} messages)"
+    )
+
+
+def flood(each: Fields) -> str:
+    """A reporter with many reports."""
+    return f"{each['reporter']}  {each['count']} reports in the hour of {_hour(each['hour'])}"
+
+
+def case(each: Fields) -> str:
+    """A case."""
+    who = f", {each['assignee']}" if each["assignee"] else ""
+    due = f"  due {moment(each['due'])}" if each["due"] else ""
+    return f"{each['id']}  {moment(each['opened'])}  {each['basis']}  {state(each)}{who}{due}"
+
+
+def asked(each: Fields) -> str:
+    """A grant that was asked for."""
+    grant = each["grant"]
+    return (
+        f"{each['id']}  {grant['basis']}  {state(each)}  {grant['requester']}: messages"
+        f" {grant['first']} to {grant['last']}, until {moment(grant['expires'])},"
+        f" {len(each['approvals'])} of {needed(grant)} approvals"
+    )
+
+
+def hold(each: Fields) -> str:
+    """A preservation."""
+    return f"{each['id']}  {state(each)}  {each['target']} {each['place']}"
+
+
+def appeal(each: Fields) -> str:
+    """An appeal."""
+    return f"{each['id']}  {moment(each['time'])}  {state(each)}  {plain(each['words'])}"
+
+
+def colleague(each: Fields) -> str:
+    """Somebody of the staff."""
+    return f"{each['name']:<20} {each['role']:<10} {each['state']:<8} {plain(each['subject'])}"
+
+
+def state(each: Fields) -> str:
+    """In which state something is."""
+    return str(each["state"]).replace("_", " ")
+
+
+# --- whole, for decisions ---
+
+
+def fields(each: Fields) -> Iterator[str]:
+    """Everything of a record that says something, one line a field."""
+    for name, value in each.items():
+        if value in ("", 0, [], {}, None) or name in ("version", "number"):
+            continue
+        if isinstance(value, Mapping):
+            yield f"{name.replace('_', ' ')}:"
+            yield from (f"  {line}" for line in fields(value))
+        else:
+            yield f"{name.replace('_', ' ')}: {_value(name, value)}"
+
+
+_TIMES = frozenset(
+    {"asked", "begun", "closed", "decided", "due", "expires", "gag", "opened", "served", "settled",
+     "since", "time", "until"}
+)  # fmt: skip
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in _TIMES and isinstance(value, int):
+        return moment(value)
+    if isinstance(value, list):
+        return ", ".join(plain(str(each)) for each in value)
+    return plain(str(value))
+
+
+def grant(found: Grant, each: Fields, of: Fields) -> Iterator[str]:
+    """A whole grant and its case, for who is asked to sign it."""
+    count, minutes = found.last - found.first + 1, (found.expires - _now()) // 60_000
+    yield f"Grant {found.id.hex()}"
+    yield f"  {found.requester} asks to read {count} message(s), {found.first} to {found.last},"
+    yield f"  of the conversation {found.conversation.hex()},"
+    yield f"  until {moment(found.expires)}, which is in {minutes} minutes."
+    yield f"  The reason given: {plain(found.reason)}"
+    yield f"Case {found.case.hex()}, on the basis {found.basis}: {plain(of['reason'])}"
+    for name in ("authority", "reference", "country"):
+        if of[name]:
+            yield f"  {name}: {plain(of[name])}"
+    if of["gag"]:
+        yield f"  The users concerned are not told before {moment(of['gag'])}."
+    names = ", ".join(one["approver"] for one in each["approvals"]) or "nobody yet"
+    yield f"Approved by {names}; it needs {RULES[found.basis].approvals} beside who asks."
+    if found.basis == "emergency":
+        yield "One approval opens an emergency; a second must follow within a day."
+
+
+def order(found: Order, approvers: int) -> Iterator[str]:
+    """A whole order of preservation, for who is asked to sign it."""
+    what = "keep from being destroyed" if found.event == "place" else "no longer keep"
+    yield f"Order {found.id.hex()}, in the case {found.case.hex()}"
+    yield f"  {found.requester} asks to {what}: the {found.target} {found.place.hex()}."
+    yield f"  The reason given: {plain(found.reason)}"
+    yield f"Approved by {approvers} so far; it needs {RULES['preservation'].approvals}."
+
+
+def needed(given: Fields) -> int:
+    """How many approvals this basis needs."""
+    return RULES[given["basis"]].approvals
+
+
+# --- what the vault showed ---
+
+
+def disclosed(found: Disclosure) -> Iterator[str]:
+    """What a grant opened."""
+    for each in found.records:
+        yield f"#{each.seq} {moment(each.time)} {each.sender.hex()[:8]} [{each.mode}] {_said(each)}"
+    labels = sorted({each.label for each in found.records if each.label})
+    yield from (f"Note: {label}." for label in labels)
+    unread = sum(not each.readable for each in found.records)
+    yield f"{len(found.records)} messages, {unread} of them not readable."
+    yield f"This is number {found.receipt.index} in the access log."
+
+
+def _said(each: Shown) -> str:
+    if not each.readable:
+        return f"(not readable: {plain(each.reason)})"
+    if each.text is not None:
+        return plain(each.text)
+    return f"({each.kind}, {len(each.content or b'')} bytes)"
+
+
+def opened(found: Opened) -> Iterator[str]:
+    """What a reporter revealed, and what of it is proven."""
+    yield f"Report {found.report.hex()}, handed in {moment(found.time)}"
+    yield f"  by account   {found.reporter.hex()}"
+    yield f"  about        {found.reported.hex()}, for {found.category}"
+    if found.words:
+        yield f"  in the reporter's words: {plain(found.words)}"
+    for at, finding in enumerate(found.findings, 1):
+        yield f"{at}. {finding.state.upper()}{f': {finding.reason}' if finding.reason else ''}"
+        if finding.state != "refused":
+            yield f"   {plain(finding.content.decode('utf-8', 'replace'))}"
+    yield f"This is number {found.receipt.index} in the access log."
+
+
+def _hour(hour: int) -> str:
+    return moment(hour * 3_600_000)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
