@@ -108,7 +108,7 @@ LIES: dict[str, tuple[Callable[[Handed], Handed], str]] = {
 }
 
 
-@pytest.mark.attack(24)
+@pytest.mark.attack(39)
 @pytest.mark.parametrize("lie", LIES)
 def test_nothing_is_believed_that_can_be_checked(lie: str) -> None:
     alter, words = LIES[lie]
@@ -130,7 +130,7 @@ def test_a_removed_message_leaves_its_link() -> None:
     scope.check(handed(1, 6, made=made), granted(first=1, last=6).grant)
 
 
-@pytest.mark.attack(24)
+@pytest.mark.attack(39)
 def test_a_history_that_was_shown_before_stays() -> None:
     made = relay()
     before = handed(1, 2, made=made)

@@ -64,7 +64,6 @@ async def test_a_call_is_believed_for_a_minute_to_the_millisecond(
         await vault.asking.person(PLACE, header, BODY)
 
 
-@pytest.mark.attack(17)
 @pytest.mark.asyncio
 async def test_a_call_works_once_also_across_a_restart(vault: Vault) -> None:
     header = signed(PLACE, BODY)

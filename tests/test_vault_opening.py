@@ -186,6 +186,7 @@ async def test_one_person_with_two_accounts_is_one_person(vault: Vault) -> None:
     assert "lena2 is the person who asked" in await refused(vault, call, GrantRefused)
 
 
+@pytest.mark.attack(42)
 @pytest.mark.parametrize("name", ["lena", "sven"])
 @pytest.mark.asyncio
 async def test_who_is_taken_off_the_list_is_out_at_once(vault: Vault, name: str) -> None:
@@ -201,6 +202,7 @@ async def test_who_is_taken_off_the_list_is_out_at_once(vault: Vault, name: str)
     assert [entry.kind for entry in vault.log.entries] == ["staff", "refused"]
 
 
+@pytest.mark.attack(42)
 @pytest.mark.parametrize("end", ["staff", "expiry", "role"])
 @pytest.mark.asyncio
 async def test_what_ends_while_the_relay_answers_has_ended(vault: Vault, end: str) -> None:
@@ -288,7 +290,7 @@ async def test_swapped_rows_open_nothing(vault: Vault) -> None:
     assert "as it was not stored" in await refused(vault, granted(), CannotOpen)
 
 
-@pytest.mark.attack(24)
+@pytest.mark.attack(39)
 @pytest.mark.asyncio
 async def test_a_database_edited_whole_with_its_chain_shows_what_does_not_open(
     vault: Vault,
@@ -310,7 +312,7 @@ async def test_a_database_edited_whole_with_its_chain_shows_what_does_not_open(
     assert entry.detail["reason"] == "this message cannot be opened"
 
 
-@pytest.mark.attack(24)
+@pytest.mark.attack(39)
 @pytest.mark.asyncio
 async def test_a_conversation_rolled_back_since_the_last_look_opens_nothing(vault: Vault) -> None:
     await vault.open(granted(first=1, last=2))

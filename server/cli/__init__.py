@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from server import dumps
-from server.cli import keys, service, team, witness
+from server.cli import keys, service, team, vault, witness
 from server.cli.options import File, Set, ask
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ app.add_typer(service.sunset, name="sunset")
 app.add_typer(team.moderation, name="moderation")
 app.add_typer(team.reports, name="reports")
 app.command()(witness.witness)
+app.add_typer(vault.vault, name="vault")
 
 
 @app.command()

@@ -114,8 +114,9 @@ class Settings(Section):
         return Path(self.staff) if self.staff else self.data / "staff.json"
 
 
-def load(file: Path | None, flags: Sequence[str] = ()) -> Settings:
-    """The settings in force; ``flags`` are texts ``section.key=value``, before the file.
+def load(file: Path | None, flags: Sequence[str] = (), *, checked: bool = True) -> Settings:
+    """The settings in force; ``flags`` are texts ``section.key=value``, before the file. With
+    ``checked`` false they need not be enough to run a vault on.
 
     Raises ``BadConfig``, one line per problem.
     """
@@ -126,7 +127,7 @@ def load(file: Path | None, flags: Sequence[str] = ()) -> Settings:
         settings = Settings(**tree)
     except ValidationError as error:
         raise BadConfig("\n".join(map(_sentence, error.errors()))) from None
-    if found := list(_problems(settings)):
+    if checked and (found := list(_problems(settings))):
         raise BadConfig("\n".join(found))
     return settings
 

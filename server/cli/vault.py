@@ -1,0 +1,140 @@
+"""``louverd vault``: the vault's process, its key in shares, and whom it knows.
+
+What may live here: arguments and wording of these commands. What they do is in ``server.vault``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+vault = typer.Typer(
+    help="The vault: opens messages under a granted case, and enters that first.",
+    no_args_is_help=True,
+)
+staff = typer.Typer(help="Whom the vault knows. A change holds at once.", no_args_is_help=True)
+vault.add_typer(staff, name="staff")
+
+File = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The vault's settings file (TOML).")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One setting, before the file.", metavar="KEY=VALUE"),
+]
+
+
+@vault.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="Where to write.")] = Path("vault.toml"),
+) -> None:
+    """Write a settings file with every key, its meaning and its default."""
+    from crypto_modes.errors import BadConfig
+    from server.vault.settings import example
+
+    try:
+        with file.open("x") as made:
+            made.write(example())
+    except FileExistsError:
+        raise BadConfig(f"{file} exists; name another file or remove it") from None
+    except OSError as error:
+        raise BadConfig(f"cannot write {file}: {error.strerror}") from None
+    typer.echo(f"wrote {file}; next: louverd moderation vault-key --dir vault, and put")
+    typer.echo("  keys.door and relay.token into it; then: louverd vault staff add …")
+    typer.echo(f"             then: louverd vault serve --config {file}")
+
+
+@vault.command()
+def serve(file: File = None, set: Set = None) -> None:
+    """Run a vault until SIGTERM."""
+    import asyncio
+
+    from server.vault.app import serve as run
+    from server.vault.settings import load
+
+    raise typer.Exit(asyncio.run(run(load(file, set or ()))))
+
+
+@vault.command()
+def split(
+    key: Annotated[Path, typer.Argument(help="The secret key: vault/vault.key.")],
+    shares: Annotated[int, typer.Option(help="How many to make, at most 32.")],
+    threshold: Annotated[int, typer.Option(help="How many of them open, 2 or more.")],
+    directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path("shares"),
+) -> None:
+    """Make shares of the vault's key: any THRESHOLD of SHARES give it back, fewer say nothing.
+
+    The key itself stays, and opens everything alone, until you destroy it.
+    """
+    from server.vault.splitting import split as make
+
+    for path in make(key, shares, threshold, directory):
+        typer.echo(f"wrote {path}")
+    typer.echo(
+        f"louverd: give each to another person and remove it here. {key} still opens everything"
+        " alone: once the shares have opened a vault (keys.split), destroy it and its copies",
+        err=True,
+    )
+
+
+@staff.command()
+def add(
+    name: Annotated[str, typer.Argument(help="The account's name.")],
+    role: Annotated[str, typer.Option(help="moderator, senior, legal, auditor, operator, admin.")],
+    subject: Annotated[
+        str, typer.Option(help="The human behind it: what the identity provider calls him.")
+    ],
+    key: Annotated[str, typer.Option(help="His public key, 64 hexadecimal digits.")],
+    file: File = None,
+    set: Set = None,
+) -> None:
+    """Let the vault know a person, or change what it knows of him."""
+    import msgspec
+
+    from crypto_modes.errors import BadArgument
+    from crypto_modes.grants import Person, Role
+    from server.vault.staff import add as write
+
+    try:
+        told = {"name": name, "subject": subject, "role": role, "key": bytes.fromhex(key)}
+        person = msgspec.convert(told, Person)
+    except (msgspec.ValidationError, ValueError):
+        raise BadArgument(
+            f"a person has a name in small letters, one of the roles {', '.join(get_args(Role))},"
+            " a subject, and a key of 64 hexadecimal digits"
+        ) from None
+    write(_list(file, set), person)
+    typer.echo(f"{name} is {role} for this vault from now on")
+
+
+@staff.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The account's name.")],
+    file: File = None,
+    set: Set = None,
+) -> None:
+    """Let a person be a stranger to the vault, from the next call on."""
+    from server.vault.staff import remove as take
+
+    take(_list(file, set), name)
+    typer.echo(f"{name} is a stranger to this vault from now on")
+
+
+@staff.command("list")
+def list_(file: File = None, set: Set = None) -> None:
+    """Print one JSON line for each person."""
+    import json
+
+    from server.vault.staff import read
+
+    for person in read(_list(file, set)).values():
+        told = {"name": person.name, "role": person.role, "subject": person.subject}
+        typer.echo(json.dumps({**told, "key": person.key.hex()}))
+
+
+def _list(file: Path | None, set: list[str] | None) -> Path:
+    from server.vault.settings import load
+
+    return load(file, set or (), checked=False).staff_file
