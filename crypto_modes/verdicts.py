@@ -45,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 UNKNOWN = Answer("unknown", "the relay was not asked")
-_HELD = Answer("unknown", "the relay held it back and keeps no record of it but this one")
+_HELD = Answer("unknown", "the relay's scanning says so, and keeps no message of it")
 
 
 class Finding(Discreet, frozen=True, kw_only=True):

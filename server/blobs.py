@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -34,6 +33,7 @@ from crypto_modes.errors import (
     CannotOpen,
     Forbidden,
     FrameRefused,
+    Held,
     KeyServiceUnavailable,
     LimitExceeded,
     LouverError,
@@ -44,6 +44,7 @@ from crypto_modes.primitives import HASH_SIZE, equal, hashing
 from server.sending import TRIES
 from server.store import Blob
 from server.store.blob_files import BlobFiles
+from server.uploads import Upload, parts_of, piece_at, standing
 
 if TYPE_CHECKING:
     from server.conversations import Conversation
@@ -66,16 +67,6 @@ def largest(limits: Limits) -> int:
     return limits.blob if limits.frame >= SMALLEST_FRAME else 0
 
 
-class _Upload:
-    """An attachment of this node's memory. ``received``: how many of its bytes are in the file."""
-
-    __slots__ = ("blob", "received")
-
-    def __init__(self, blob: Blob, received: int) -> None:
-        self.blob = blob
-        self.received = received
-
-
 class Blobs:
     """All attachments of one relay."""
 
@@ -90,7 +81,7 @@ class Blobs:
             "drop": self._drop,
         }
         self._under_way: dict[Session, int] = {}
-        self._uploads: OrderedDict[bytes, _Upload] = OrderedDict()
+        self._uploads: OrderedDict[bytes, Upload] = OrderedDict()
         # One step at a time changes an attachment, in the order they came.
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
@@ -152,7 +143,7 @@ class Blobs:
         async with self._lock(frame.id):
             upload = await self._own(session, frame.id)
             size, offset = upload.blob.meta.size, frame.offset
-            if offset % wire.PIECE or not 0 < len(frame.data) == _piece_at(size, offset):
+            if offset % wire.PIECE or not 0 < len(frame.data) == piece_at(size, offset):
                 raise FrameRefused(f"pieces have {wire.PIECE} bytes, at multiples of that")
             if upload.blob.state == "partial" and offset == upload.received:
                 await self._write(upload, frame.data)
@@ -165,7 +156,7 @@ class Blobs:
             if upload.blob.state == "partial":
                 raise FrameRefused("this upload is not complete; 'put' the rest first")
             await self._settle(upload, "kept")
-            return _standing(upload, frame.ref)
+            return standing(upload, frame.ref)
 
     async def _get(self, session: Session, frame: wire.SetBlob) -> wire.Blob:
         """One piece, for either of the two users."""
@@ -174,7 +165,7 @@ class Blobs:
             raise Forbidden(UNKNOWN)
         if blob.state == "partial":
             raise Forbidden(UNKNOWN)
-        size = _piece_at(blob.meta.size, frame.offset)
+        size = piece_at(blob.meta.size, frame.offset)
         if frame.offset % wire.PIECE or not size:
             raise FrameRefused(f"pieces begin at multiples of {wire.PIECE}, below the size")
         index = frame.offset // wire.PIECE
@@ -219,7 +210,7 @@ class Blobs:
         # The caller's `async with` keeps it alive; with the last one it is forgotten.
         return self._locks.setdefault(id, asyncio.Lock())
 
-    async def _find(self, id: bytes) -> _Upload | None:
+    async def _find(self, id: bytes) -> Upload | None:
         """What is known of an upload; what a crash left of its file is cut to whole pieces."""
         upload = self._uploads.get(id)
         if upload is not None:
@@ -231,14 +222,14 @@ class Blobs:
         received = blob.meta.size
         if blob.state == "partial":
             received = await self._resume(blob)
-        return self._remember(_Upload(blob, received))
+        return self._remember(Upload(blob, received))
 
     async def _resume(self, blob: Blob) -> int:
         """How many bytes of an upload are in its file; one that has lost its head begins anew."""
         pieces = await self._pieces(blob.meta, blob.head)
         stored = wire.PIECE + pieces.overhead
         head, size = len(pieces.head), blob.meta.size
-        whole = head + sum(part + pieces.overhead for part in _parts(size))
+        whole = head + sum(part + pieces.overhead for part in parts_of(size))
 
         def keep(length: int) -> int:
             if length >= whole:
@@ -251,19 +242,19 @@ class Blobs:
             return 0
         return size if length == whole else (length - head) // stored * wire.PIECE
 
-    def _remember(self, upload: _Upload) -> _Upload:
+    def _remember(self, upload: Upload) -> Upload:
         self._uploads[upload.blob.meta.id] = upload
         if len(self._uploads) > CACHE:
             self._uploads.popitem(last=False)
         return upload
 
-    async def _own(self, session: Session, id: bytes) -> _Upload:
+    async def _own(self, session: Session, id: bytes) -> Upload:
         upload = await self._find(id)
         if upload is None or upload.blob.meta.sender != session.account:
             raise Forbidden(UNKNOWN)
         return upload
 
-    async def _new(self, session: Session, frame: wire.SetBlob) -> _Upload:
+    async def _new(self, session: Session, frame: wire.SetBlob) -> Upload:
         relay = self._relay
         limits = relay.settings.limits
         if not 0 < frame.size <= largest(limits):
@@ -292,7 +283,7 @@ class Blobs:
             touched=now,
         )
         await relay.store.add_blob(blob, limits.blob_account)
-        upload = self._remember(_Upload(blob, 0))
+        upload = self._remember(Upload(blob, 0))
         try:
             await self._files.begin(frame.id, pieces.head)
         except StoreUnavailable:
@@ -315,7 +306,7 @@ class Blobs:
         if known != given or not equal(blob.digest, frame.digest):
             raise Forbidden(UNKNOWN)
 
-    async def _write(self, upload: _Upload, data: bytes) -> None:
+    async def _write(self, upload: Upload, data: bytes) -> None:
         meta = upload.blob.meta
         pieces = await self._pieces(meta, upload.blob.head)
         index = upload.received // wire.PIECE
@@ -323,30 +314,36 @@ class Blobs:
         await self._files.write(meta.id, place, pieces.admit(index, data))
         upload.received += len(data)
 
-    async def _finished(self, upload: _Upload, ref: int) -> wire.Blob:
+    async def _finished(self, upload: Upload, ref: int) -> wire.Blob:
         """Make an upload ``whole`` once all is there; how it stands."""
         blob = upload.blob
         if blob.state == "partial" and upload.received == blob.meta.size:
-            if not equal(await self._read_back(blob), blob.digest):
+            media: list[bytes] | None = [] if self._relay.scanning.looks_at(blob) else None
+            if not equal(await self._read_back(blob, media), blob.digest):
                 await self._remove(blob)
                 raise FrameRefused("what arrived is not what 'begin' announced; begin again")
             try:
+                if media is not None:
+                    await self._relay.scanning.look(blob, b"".join(media))
                 await self._files.sync(blob.meta.id)
-            except StoreUnavailable:
+            except (Held, StoreUnavailable):
                 # After a failed sync nothing tells what is on the disk: the next one may lie.
                 await self._remove(blob)
                 raise
             await self._settle(upload, "whole")
-        return _standing(upload, ref)
+        return standing(upload, ref)
 
-    async def _read_back(self, blob: Blob) -> bytes:
-        """SHA-256 of an upload as it travelled, from what is stored now."""
+    async def _read_back(self, blob: Blob, media: list[bytes] | None) -> bytes:
+        """SHA-256 of an upload as it travelled, from what is stored now; ``media`` takes it."""
         pieces = await self._pieces(blob.meta, blob.head)
         digest = hashing()
-        parts = (size + pieces.overhead for size in _parts(blob.meta.size))
+        parts = (size + pieces.overhead for size in parts_of(blob.meta.size))
 
         def use(index: int, stored: bytes) -> None:
-            digest.update(pieces.emit(index, stored))
+            piece = pieces.emit(index, stored)
+            digest.update(piece)
+            if media is not None:
+                media.append(piece)
 
         try:
             await self._files.each(blob.meta.id, len(pieces.head), parts, use)
@@ -354,7 +351,7 @@ class Blobs:
             return b""
         return digest.digest()
 
-    async def _settle(self, upload: _Upload, state: str) -> None:
+    async def _settle(self, upload: Upload, state: str) -> None:
         now = _now()
         blob = msgspec.structs.replace(upload.blob, state=state, touched=now)
         await self._relay.store.settle_blob(blob.meta.id, blob.state, now)
@@ -377,23 +374,6 @@ class Blobs:
             except Need as need:
                 await self._relay.supply(need)
         raise KeyServiceUnavailable("a key of this attachment was fetched, and lost again at once")
-
-
-def _piece_at(size: int, offset: int) -> int:
-    """How long the piece at ``offset`` is; 0 beyond the end."""
-    return max(0, min(wire.PIECE, size - offset))
-
-
-def _parts(size: int) -> Iterator[int]:
-    """The lengths of all pieces."""
-    return (_piece_at(size, offset) for offset in range(0, size, wire.PIECE))
-
-
-def _standing(upload: _Upload, ref: int) -> wire.Blob:
-    meta = upload.blob.meta
-    return wire.Blob(
-        ref=ref, id=meta.id, size=meta.size, offset=upload.received, state=upload.blob.state
-    )
 
 
 def _now() -> int:

@@ -21,32 +21,36 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crypto_modes import reports, scanning
-from crypto_modes.contract import Meta, Mode
+from crypto_modes.contract import ID_SIZE, Meta, Mode
 from crypto_modes.encoding import enc
-from crypto_modes.errors import BadConfig, Held, LouverError
+from crypto_modes.errors import BadArgument, BadConfig, Held, LouverError
 from crypto_modes.primitives import hmac
 from crypto_modes.reports import CATEGORIES, SCANNER, Category, Item, Report
-from crypto_modes.scanning import ACTIONS, Hit, Links, TextScanner, Words
+from crypto_modes.scanning import ACTIONS, Hit, Links, MediaScanner, TextScanner, Words
 from server.limits import Buckets
+from server.pictures import Pictures
 from server.settings_tree import Settings
-from server.store import HeldMessage, SealedReport, Store
+from server.store import Blob, HeldMessage, SealedReport, Store
 from server.watch import Watch
 
 LIST_LIMIT = 16 * 2**20
+# A larger picture is not compared: it would be in memory as a whole.
+PICTURE_LIMIT = 20 * 2**20
 # Of all hits; and of one sender, so that nobody fills the queue with his own.
 KEPT_LIMIT = 1_000_000
 SENDER_RATE, SENDER_BURST = 1 / 60, 20
 # What was let go is remembered, the latest of it.
 RELEASED_LIMIT = 10_000
 
-_KINDS: dict[str, type[Words] | type[Links]] = {"words": Words, "links": Links}
+_KINDS = ("words", "links", "pictures")
 
 
 class Listed(NamedTuple):
-    """One list: its scanner, and the category of what it finds."""
+    """One list: its scanner, one of the two, and the category of what it finds."""
 
-    scanner: TextScanner
     category: Category
+    text: TextScanner | None = None
+    media: MediaScanner | None = None
 
 
 class Scanning:
@@ -66,6 +70,8 @@ class Scanning:
         self._team = team
         self._secret = secret
         self._observer = observer
+        self._seconds = settings.scanning.seconds
+        self._looking = asyncio.Lock()
         self._senders = Buckets[bytes](SENDER_RATE, SENDER_BURST)
         self._readable = frozenset(
             name for name, mode in registry.items() if mode.visibility["relay_memory"]
@@ -89,7 +95,7 @@ class Scanning:
         text = scanning.comparable(scanning.words_of(content))
         if not text:
             return ()
-        return [hit for each in self.lists.values() for hit in each.scanner.scan(text)]
+        return [hit for each in self.lists.values() if each.text for hit in each.text.scan(text)]
 
     def flag(self, meta: Meta, content: bytes, hits: Sequence[Hit]) -> None:
         """Report what was accepted nevertheless. It does not wait and does not fail its message."""
@@ -102,6 +108,35 @@ class Scanning:
             return
         self._spawn(self._report(meta, content, hits, digest))
         raise Held("this message is held for review; send it again once you hear that it may go")
+
+    def looks_at(self, blob: Blob) -> bool:
+        """Whether there is any list to hold an attachment to, and it is of a size to be read."""
+        pictures = any(each.media for each in self.lists.values())
+        meta = blob.meta
+        readable = meta.kind == "image" and meta.mode in self._readable
+        return pictures and readable and meta.size <= PICTURE_LIMIT
+
+    async def look(self, blob: Blob, media: bytes) -> None:
+        """Hold a picture to the lists, before anybody can get it. Raises ``Held``.
+
+        One at a time, in a thread, for ``scanning.seconds``: one that takes longer goes on and is
+        reported as not compared, so that a slow list stops no messages.
+        """
+        try:
+            async with asyncio.timeout(self._seconds), self._looking:
+                hits = await asyncio.to_thread(self._compare, media)
+        except TimeoutError:
+            hits = [Hit("flag", "", "not compared in time")]
+        except BadArgument as error:
+            hits = [Hit("flag", "", str(error))]
+        if hits:
+            content = f"picture {blob.meta.id.hex()}".encode()
+            deal = self.hold if scanning.held(hits) else self.flag
+            deal(_unplaced(blob), content, hits)
+
+    def _compare(self, media: bytes) -> list[Hit]:
+        lists = self.lists.values()
+        return [hit for each in lists if each.media for hit in each.media.scan_media(media)]
 
     async def open(self) -> None:
         """Remember what was released before the last stop."""
@@ -185,6 +220,23 @@ def report_id(secret: bytes, meta: Meta) -> bytes:
     return hmac(secret, enc("louver/v1/scanning/report", meta.conversation, meta.id))[:16]
 
 
+def _unplaced(blob: Blob) -> Meta:
+    """The context of a picture that no message refers to yet."""
+    meta = blob.meta
+    return Meta(
+        meta.conversation,
+        0,
+        meta.id,
+        meta.sender,
+        bytes(ID_SIZE),
+        blob.recipient,
+        meta.kind,
+        meta.mode,
+        meta.epoch,
+        meta.time,
+    )
+
+
 def _listed(setting: str) -> tuple[str, Listed]:
     """A list by its setting, ``hold:minors:words:lists/x.txt``. Raises ``BadConfig``."""
     action, category, kind, file = (*setting.split(":", 3), "", "", "")[:4]
@@ -194,9 +246,11 @@ def _listed(setting: str) -> tuple[str, Listed]:
             f"{'|'.join(_KINDS)}:FILE, with one of the categories {', '.join(CATEGORIES)}"
         )
     name = Path(file).name
-    return name, Listed(
-        _KINDS[kind](name, action, scanning.parse_list(name, _read(file))), category
-    )
+    entries = scanning.parse_list(name, _read(file))
+    if kind == "pictures":
+        return name, Listed(category, media=Pictures(name, action, entries))
+    scanner = Words if kind == "words" else Links
+    return name, Listed(category, text=scanner(name, action, entries))
 
 
 def _read(file: str) -> bytes:

@@ -290,7 +290,12 @@ class Scanning(Section):
         default=(),
         description='Lists as ACTION:CATEGORY:KIND:FILE, such as "flag:spam:words:lists/spam.txt" '
         'or "hold:fraud:links:lists/hosts.txt". flag: a sealed report for the moderation team. '
-        "hold: the message is refused as well, until one of them lets it go. One entry a line.",
+        "hold: the message is refused as well, until one of them lets it go. KIND is words, links "
+        "or pictures (PDQ hashes). One entry a line.",
+    )
+    seconds: Seconds = Field(
+        default=2.0,
+        description="How long a picture may take; one that takes longer goes on and is flagged.",
     )
 
 

@@ -1,0 +1,159 @@
+"""Lists of pictures: what is near is found, what is no picture says so, and what follows.
+
+PDQ itself is not tested here: its library is an extra that is built from source. A stand-in that
+hashes the mean of each of 256 fields takes its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crypto_modes import wire
+from crypto_modes.errors import BadArgument, BadConfig
+from server.pictures import DISTANCE, Pictures
+from tests.conftest import StartRelay
+from tests.raw_client import RawClient, Refused
+from tests.test_scanning import Lists
+
+
+def compute(pixels: Any) -> tuple[Any, int]:
+    """As ``pdqhash.compute``: 256 bits and a quality."""
+    fields = np.asarray(Image.fromarray(pixels).convert("L").resize((16, 16)), dtype=float)
+    quality = 100 if fields.std() > 4 else 0
+    return (fields > np.median(fields)).astype(int).ravel(), quality
+
+
+@pytest.fixture(autouse=True)
+def pdq(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pdqhash", SimpleNamespace(compute=compute))  # type: ignore[arg-type]  # a stand-in
+
+
+def picture(seed: int, size: int = 64, kind: str = "PNG") -> bytes:
+    """A smooth random picture."""
+    small = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    raw = io.BytesIO()
+    Image.fromarray(small).resize((size, size)).save(raw, kind)
+    return raw.getvalue()
+
+
+def hashed(raw: bytes) -> str:
+    bits, _ = compute(np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")))
+    return f"{int(''.join(map(str, bits)), 2):064x}"
+
+
+def test_a_picture_is_found_in_another_size_and_format() -> None:
+    listed = Pictures("list", "hold", [hashed(picture(1)), hashed(picture(2))])
+    assert [hit.entry for hit in listed.scan_media(picture(1, 200, "JPEG"))] == [hashed(picture(1))]
+    assert listed.scan_media(picture(3)) == ()
+
+
+def test_near_is_thirty_one_bits_of_256() -> None:
+    seen = int(hashed(picture(1)), 16)
+    for away, found in ((DISTANCE, 1), (DISTANCE + 1, 0)):
+        entry = f"{seen ^ ((1 << away) - 1):064x}"
+        assert len(Pictures("list", "flag", [entry]).scan_media(picture(1))) == found
+
+
+def test_what_says_nothing_matches_nothing() -> None:
+    raw = io.BytesIO()
+    Image.new("RGB", (64, 64), "white").save(raw, "PNG")
+    assert Pictures("list", "flag", ["0" * 64, "f" * 64]).scan_media(raw.getvalue()) == ()
+
+
+@pytest.mark.parametrize("raw", [b"", b"text", picture(1)[:200], b"\x89PNG\r\n\x1a\n" + bytes(50)])
+def test_what_is_no_picture_is_said(raw: bytes) -> None:
+    with pytest.raises(BadArgument, match="no picture"):
+        Pictures("list", "flag", ["0" * 64]).scan_media(raw)
+
+
+def test_a_bomb_is_not_decoded() -> None:
+    raw = io.BytesIO()
+    Image.new("1", (8_000, 7_000)).save(raw, "PNG")
+    with pytest.raises(BadArgument, match="50 million pixels"):
+        Pictures("list", "flag", ["0" * 64]).scan_media(raw.getvalue())
+
+
+@pytest.mark.parametrize("entry", ["0" * 63, "0" * 65, "x" * 64])
+def test_an_entry_is_a_hash(entry: str) -> None:
+    with pytest.raises(BadConfig, match="no PDQ hash"):
+        Pictures("list", "flag", [entry])
+
+
+def test_without_the_library_no_relay_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pdqhash", None)
+    with pytest.raises(BadConfig, match=r"louver\[scanners-images\]"):
+        Pictures("list", "flag", ["0" * 64])
+
+
+# --- at the relay ---
+
+
+async def upload(alice: RawClient, bob: RawClient, raw: bytes, kind: Any = "image") -> wire.Blob:
+    """A picture, piece by piece. Raises ``Refused``."""
+    step = {"ref": alice.ref(), "id": os.urandom(16)}
+    policy = await alice.policy(bob)
+    begin = wire.SetBlob(
+        **step,
+        do="begin",
+        to=bob.account,
+        kind=kind,
+        mode=policy.modes[kind],
+        epoch=policy.epoch,
+        size=len(raw),
+        digest=hashlib.sha256(raw).digest(),
+    )
+    await alice.ask(begin, wire.Blob)
+    for start in range(0, len(raw), wire.PIECE):
+        step["ref"] = alice.ref()
+        put = wire.SetBlob(**step, do="put", offset=start, data=raw[start : start + wire.PIECE])
+        answer = await alice.ask(put, wire.Blob)
+    return answer
+
+
+def settings(lists: Lists, action: str, entry: str) -> dict[str, Any]:
+    (lists.directory / "pictures.txt").write_text(entry)
+    named = f"{action}:minors:pictures:{lists.directory}/pictures.txt"
+    return {"moderation": lists.moderation, "scanning": {"lists": (named,)}}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mode", ["tls", "at_rest"])
+async def test_a_held_picture_is_refused_and_gone(
+    start_relay: StartRelay, tmp_path: Path, mode: str
+) -> None:
+    lists = Lists(tmp_path)
+    relay = await start_relay(mode=mode, **settings(lists, "hold", hashed(picture(1))))
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    assert (await upload(alice, bob, picture(2))).state == "whole"
+    with pytest.raises(Refused) as refused:
+        await upload(alice, bob, picture(1, 300))
+    assert refused.value.error.code == 131
+    (report,) = await lists.found(relay, 1)
+    assert (report.reported, report.category) == (alice.account, "minors")
+    assert report.words == f"hold: '{hashed(picture(1))}' of pictures.txt"
+    (blob,) = (each for each in (relay.data / "blobs").rglob("*") if each.is_file())
+    assert blob.stat().st_size >= len(picture(2))
+    assert (await upload(alice, bob, picture(1), "file")).state == "whole"
+
+
+@pytest.mark.asyncio
+async def test_a_flagged_or_broken_picture_goes_on(start_relay: StartRelay, tmp_path: Path) -> None:
+    lists = Lists(tmp_path)
+    relay = await start_relay(**settings(lists, "flag", hashed(picture(1))))
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    for raw in (picture(1), b"no picture at all", picture(2)):
+        assert (await upload(alice, bob, raw)).state == "whole"
+    first, second = await lists.found(relay, 2)
+    assert first.words.endswith("of pictures.txt")
+    assert "this is no picture" in second.words
+    assert second.category == "other"
