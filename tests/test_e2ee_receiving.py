@@ -15,7 +15,7 @@ from crypto_modes import policy, wire
 from crypto_modes.contract import Evidence, Need, NeedDevices, NeedPolicy, Opened
 from crypto_modes.e2ee import receiving
 from crypto_modes.e2ee.memory import RECENT, SAID
-from crypto_modes.errors import CannotOpen, ReportRefused
+from crypto_modes.errors import CannotOpen, KeyChanged, ReportRefused
 from tests.e2ee_relay import ALICE, BOB, MODES, Device, Relay, couple, talking
 
 
@@ -173,9 +173,22 @@ def test_a_message_is_given_up_only_when_a_list_came_that_does_not_name_its_devi
         assert asked(bob, ghost) == NeedDevices(ALICE)
         bob.client.supply(relay.published[BOB])  # not Alice's
         assert asked(bob, ghost) == NeedDevices(ALICE)
-        bob.client.supply(relay.published[ALICE])
+        for account in (ALICE, BOB):
+            bob.client.supply(relay.published[account])
         with pytest.raises(CannotOpen):
             bob.client.open(ghost)
+
+
+def test_while_a_changed_key_waits_its_messages_wait_and_nothing_is_asked() -> None:
+    relay, alice, _ = talking()
+    again = Device(relay, BOB, b"bobby-phone-0002")
+    again.publish()
+    with pytest.raises(KeyChanged):
+        alice.client.supply(relay.published[BOB])
+    delivery = relay.mode.emit(again.send(ALICE, b"it is me"), alice.id)
+    for _ in range(2):
+        with pytest.raises(KeyChanged):
+            alice.client.open(delivery)
 
 
 def test_no_more_is_remembered_of_what_was_asked_than_the_limit(
