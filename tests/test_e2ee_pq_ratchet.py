@@ -281,6 +281,19 @@ def test_16_parts_that_are_not_due_or_not_valid_are_refused(
 
 
 @pytest.mark.attack
+def test_16_a_part_out_of_turn_is_refused_however_late() -> None:
+    """When its epoch has a successor nothing is taken in any more, but it is no message either."""
+    one, other = due()
+    late = forged(other, HAS_CIPHERTEXT, bytes(1088))
+    one.open(other.seal())
+    other.open(one.seal())
+    one.open(other.seal())
+    assert one.pq.epoch == 1
+    with pytest.raises(CannotOpen):
+        one.open(late)
+
+
+@pytest.mark.attack
 def test_28_no_kem_is_run_for_a_forged_message(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = due()
     offer = other.seal()
