@@ -25,6 +25,7 @@ from client.keystore import Keystore
 from client.linking import Linking
 from client.memory import Memory
 from client.messages import ChatState, Event, Message, Sent, StateChange
+from client.notices import Notices
 from client.outgoing import Outgoing
 from client.proposals import Proposals
 from client.releasing import Releases
@@ -70,6 +71,7 @@ class Chat:
         self.backups = Backups(self._memory, self._trust, self._keys, self.key_watch)
         self.reports = Reports(self._memory, self._session, self._trust)
         self._releases = Releases(self._memory, self._session, self._contents.released)
+        self.notices = Notices(self._session.ask)
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.
         self.unlinked: KeyRefused | None = None
         self._began = self._closing = False
@@ -316,7 +318,7 @@ class Chat:
                     self._emit(frame)
             case wire.Devices() | wire.Policy():
                 self._spawn(partial(self._pushed, frame))
-            case wire.Notice() | wire.Receipt() | wire.Typing() | wire.Presence():
+            case wire.Notices() | wire.Notice() | wire.Receipt() | wire.Typing() | wire.Presence():
                 self._emit(frame)
 
     def changed(self, change: StateChange) -> None:

@@ -101,7 +101,7 @@ async def _register_or_log_in(
     connection: Connection, login: wire.Login, *, register: bool
 ) -> wire.Token:
     if not register:
-        return await _exchange(connection, login, wire.Token)
+        return await exchange(connection, login, wire.Token)
     registration = wire.Register(
         ref=login.ref,
         name=login.name,
@@ -110,11 +110,11 @@ async def _register_or_log_in(
         token=login.token,
     )
     try:
-        return await _exchange(connection, registration, wire.Token)
+        return await exchange(connection, registration, wire.Token)
     except Forbidden as taken:
         # Perhaps by ourselves, in an attempt whose answer was lost: then we can log in.
         try:
-            return await _exchange(connection, login, wire.Token)
+            return await exchange(connection, login, wire.Token)
         except Unauthorized:
             raise taken from None
 
@@ -128,7 +128,7 @@ async def _hello(connection: Connection, identity: Identity) -> wire.Welcome:
         version=_version(),
         resume=identity.relay,
     )
-    welcome = await _exchange(connection, hello, wire.Welcome)
+    welcome = await exchange(connection, hello, wire.Welcome)
     if welcome.account != identity.account or welcome.device != identity.device:
         raise CannotResume("the relay takes this device for another one")
     if identity.relay not in (b"", welcome.relay):
@@ -136,7 +136,8 @@ async def _hello(connection: Connection, identity: Identity) -> wire.Welcome:
     return welcome
 
 
-async def _exchange(connection: Connection, frame: wire.Frame, kind: type[T]) -> T:
+async def exchange(connection: Connection, frame: wire.Frame, kind: type[T]) -> T:
+    """One question before hello, and its answer. Raises the refusal as a typed error."""
     connection.send(frame)
     answer = await connection.receive()
     if isinstance(answer, kind):

@@ -240,9 +240,13 @@ class Incoming:
 
     def _open(self, delivery: wire.Deliver, name: str, notes: tuple[str, ...]) -> Message | None:
         """Inside a transaction: floor, mode, and keep, in this order; modes.md 30."""
-        if self._memory.knows(delivery.conversation, delivery.id):
+        if self._memory.knows(delivery.conversation, delivery.id) and not self._back(delivery):
             return None
         notes += self._trust.pins.note_received(delivery)
+        if delivery.removed:
+            # What this device has already stays its user's; what it never got is not there to open.
+            empty = Opened(content=b"", kind=delivery.kind, warnings=("removed",))
+            return self._contents.take(self._message(delivery, name, empty, notes))
         opened = self._trust.client(delivery.mode).open(delivery)
         notes += withheld.warnings(self._memory, delivery.conversation, opened)
         if opened.log_head:
@@ -252,6 +256,14 @@ class Incoming:
             )
             notes += key_log.heard(self._memory.store, delivery.sender, said, stranger=stranger)
         return self._contents.take(self._message(delivery, name, opened, notes))
+
+    def _back(self, delivery: wire.Deliver) -> bool:
+        """Whether what came as removed before is given back now; then it is as if it never came."""
+        kept = self._memory.message_with(delivery.conversation, delivery.id)
+        back = kept is not None and "removed" in kept.warnings and not delivery.removed
+        if back:
+            self._memory.forget_message(delivery.conversation, delivery.id)
+        return back
 
     def _message(
         self, delivery: wire.Deliver, name: str, opened: Opened, notes: tuple[str, ...] = ()

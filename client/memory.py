@@ -163,6 +163,10 @@ class Memory:
         """Keep a message in the place of what is kept under its id."""
         self.store.put(_MESSAGES, message.conversation + message.id, _encode(message))
 
+    def forget_message(self, conversation: bytes, id: bytes) -> None:
+        """As if it never came."""
+        self.store.delete(_MESSAGES, conversation + id)
+
     def message_with(self, conversation: bytes, id: bytes) -> Message | None:
         raw = self.store.get(_MESSAGES, conversation + id)
         return None if raw is None else _message(raw)

@@ -98,7 +98,7 @@ class Message(Discreet, frozen=True, kw_only=True):
     @property
     def opened(self) -> bool:
         """Whether this device has what was written; else ``content`` is empty for want of it."""
-        return not {"no_copy", "cannot_open"} & {*self.warnings}
+        return not {"no_copy", "cannot_open", "removed"} & {*self.warnings}
 
     @property
     def peer(self) -> bytes:
@@ -213,6 +213,7 @@ class StateChange(msgspec.Struct, frozen=True):
 
 Event = (
     wire.Notice
+    | wire.Notices
     | wire.Receipt
     | wire.Typing
     | wire.Presence

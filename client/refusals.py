@@ -36,7 +36,7 @@ _STOPS: dict[int, tuple[type[LouverError], str]] = {
     4503: (errors.Forbidden, "this device was removed from the account, and gets nothing more"),
     4504: (errors.LimitExceeded, "the account has too many connections; close one first"),
     4507: (errors.Forbidden, "the relay does not let this client in"),
-    4530: (errors.Forbidden, "the account is suspended; ask the operator"),
+    4530: (errors.Forbidden, "the account is suspended: louver notices says why"),
 }
 _STOP_CODES = range(4500, 5000)
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-from client import mode_words, slash, wording
+from client import mode_words, notice_words, slash, wording
 from client.client import Chat
 from client.linking import Candidate
 from client.messages import (
@@ -256,6 +256,9 @@ class Talk:
                 return self._policy_words(event)
             case wire.Notice():
                 return f"* the operator says: {wording.plain(event.text)}"
+            case wire.Notices():
+                said = "; ".join(map(notice_words.headline, event.notices))
+                return f"* the relay's moderation: {said}. louver notices shows it" if said else ""
             case wire.Typing() if event.account == self.peer and event.on:
                 return f"* {self.name} is typing"
         return ""

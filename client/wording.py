@@ -48,6 +48,7 @@ _WARNINGS = {
     "cannot_open": "cannot be opened on this device",
     "fork": "THE RELAY SHOWS THE TWO OF YOU DIFFERENT CONVERSATIONS",
     "no_copy": "was not encrypted to this device: it was not linked then",
+    "removed": "was removed by the relay's moderation",
     "reordered": "arrived late",
     "session_reset": "encryption was set up anew; did they reinstall? If not, compare /safety",
     "split_view": "CLAIMS TO SEE ANOTHER LOG OF KEYS THAN YOU; ask for their louver keys log",

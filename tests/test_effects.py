@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -170,7 +171,9 @@ async def test_who_is_suspended_reads_why_and_appeals_without_a_session(relay: R
     assert (told.kind, told.facts, told.action) == ("suspend", "you wrote it", action.id)
     appeal = wire.Appeal(ref=2, action=action.id, words="I did not", **who)  # type: ignore[arg-type] - as above
     assert (await stranger.ask(appeal, wire.Appealed)).action == action.id
-    assert (await stranger.refusal(appeal)).name == "forbidden"
+    again = msgspec.structs.replace(appeal, ref=3, words="I really did not")
+    assert (await stranger.refusal(again)).name == "forbidden"
+    assert (await stranger.ask(msgspec.structs.replace(appeal, ref=4), wire.Appealed)).ref == 4
     kept = await relay.app.moderation.appeals.get(PEOPLE["mara"], action.id)
     assert kept.words == "I did not"
 

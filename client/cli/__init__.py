@@ -19,6 +19,7 @@ from client.cli import (
     export,
     keys,
     mod,
+    notices,
     policy,
     report,
 )
@@ -41,6 +42,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 app.add_typer(chatting.app)
 app.add_typer(altering.app)
 app.add_typer(devices.app)
+app.add_typer(notices.app)
 app.add_typer(attachments.app, name="attachments")
 app.add_typer(export.app, name="export")
 app.add_typer(keys.app, name="keys")

@@ -42,6 +42,9 @@ class Appeals:
             found = await desk.store.get(Action, action)
             if found is None or found.account != account:
                 raise Unknown("there is no such decision about you")
+            before = await desk.store.get(Appeal, action)
+            if before is not None and before.words == words:
+                return before  # whose answer was lost asks again
             appealed = changed(found, state=follow("action", found.state, "appeal"))
             appeal = Appeal(id=action, account=account, time=desk.now(), words=words)
             report = await self._report(found, "appeal")
