@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from client import qr, wording
+from client import key_log_file, qr, wording
 from client.client import Chat
 from client.commands import Terms, opened
 from client.key_log import KeyLog, LogState
-from client.key_watch import Claim, Verified
+from client.key_watch import PAGE, Claim, Verified
+from crypto_modes import wire
+from crypto_modes.contract import ID_SIZE
 from crypto_modes.errors import BadArgument, KeyChanged, LouverError
 from crypto_modes.transparency.note import NOTE_LIMIT
 
@@ -98,6 +101,56 @@ async def _compare(terms: Terms, log: KeyLog, against: Path) -> None:
         terms.say(wording.as_json({"same_log": True, "size": head.size, "root": head.root}))
     else:
         terms.say(f"This is the same log as here, when it had {head.size} entries.")
+
+
+async def save(terms: Terms, file: Path) -> None:
+    """Write the log, up to its newest checkpoint, to a file."""
+    async with opened(terms) as chat:
+        log = chat.key_watch.log
+        await log.update()
+        state = log.state()
+        await key_log_file.save(state, _pages(log, state.head.size), file)
+        if terms.json:
+            terms.say(wording.as_json({"file": str(file), **_log_fields(state)}))
+        else:
+            terms.say(f"{file} has the log of keys, {state.head.size} entries.")
+            terms.say(f"To check it without the relay: louver keys audit {file}")
+
+
+async def _pages(log: KeyLog, size: int) -> AsyncIterator[wire.Entries]:
+    start = 0
+    while start < size:
+        page = await log.entries(start, min(PAGE, size - start))
+        start += len(page.entries)
+        yield page
+
+
+def audit(terms: Terms, files: Sequence[Path], account: str, vkey: str) -> None:
+    """Check saved logs; what does not hold is raised."""
+    try:
+        id_ = bytes.fromhex(account)
+    except ValueError:
+        raise BadArgument("the id of an account has 32 hexadecimal digits") from None
+    if len(id_) not in (0, ID_SIZE):
+        raise BadArgument("the id of an account has 32 hexadecimal digits")
+    found = key_log_file.audit(files, id_, vkey)
+    for each in found:
+        if terms.json:
+            fields = {"file": str(each.file), "verified": True, "log_key": each.log.encode()}
+            root = each.heads[each.size]
+            terms.say(wording.as_json({**fields, "size": each.size, "root": root, "own": each.own}))
+        else:
+            terms.say(f"{each.file}: {each.size} entries, as its checkpoint was signed over.")
+    if terms.json:
+        return
+    if len(found) > 1:
+        terms.say("Each continues the one before: nothing was changed or taken out.")
+    if id_:
+        numbers = ", ".join(str(number) for number in found[-1].own)
+        terms.say(f"Entries of this account: {numbers}.")
+    if not vkey:
+        terms.say(f"Signed by {found[-1].log.encode()}")
+        terms.say("That this is the relay's key, only its operator can tell you: --key checks it.")
 
 
 def _words(found: Verified, chat: Chat) -> str:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from client.cli import options
+
+if TYPE_CHECKING:
+    from client.commands import Terms
 
 app = typer.Typer(no_args_is_help=True, help="Compare and verify the keys of others.")
 
@@ -68,6 +71,35 @@ def accept_log(
     """Begin anew with a log that was restored or set up again: forgets the one before."""
     place = options.place(home, profile)
     options.run(lambda terms: _commands().accept_log(terms, key), place, as_json)
+
+
+@app.command()
+def save(
+    file: Annotated[Path, typer.Argument(help="Where to write; it must not exist.")],
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write the relay's log of keys to a file, for `louver keys audit`."""
+    place = options.place(home, profile)
+    options.run(lambda terms: _commands().save(terms, file), place, as_json)
+
+
+@app.command()
+def audit(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Of louver keys save.")],
+    account: Annotated[
+        str, typer.Option(metavar="ID", help="32 hex digits: it must have an entry.")
+    ] = "",
+    key: Annotated[str, typer.Option(help="NAME+ID+KEY: the log must be under this one.")] = "",
+    as_json: options.Json = False,
+) -> None:
+    """Check saved logs without a relay: signature, entries, and that one continues the other."""
+
+    async def work(terms: Terms) -> None:
+        _commands().audit(terms, files, account, key)
+
+    options.run(work, Path(), as_json)
 
 
 def _commands() -> Any:
