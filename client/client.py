@@ -26,12 +26,13 @@ from client.linking import Linking
 from client.memory import Memory
 from client.messages import ChatState, Event, Message, Sent, StateChange
 from client.notices import Notices
+from client.openings import Openings
 from client.outgoing import Outgoing
 from client.proposals import Proposals
 from client.releasing import Releases
 from client.reporting import Reports
 from client.session import Session
-from client.trust import Trust
+from client.trust import Trust, now_ms
 from crypto_modes import policy, wire
 from crypto_modes.contract import Mode
 from crypto_modes.errors import BadArgument, KeyRefused, LouverError, NotInThisMode
@@ -70,6 +71,8 @@ class Chat:
         self.exports = Exports(self._memory, self._trust, self.history)
         self.backups = Backups(self._memory, self._trust, self._keys, self.key_watch)
         self.reports = Reports(self._memory, self._session, self._trust)
+        # Whether the staff opened a conversation.
+        self.openings = Openings(self._memory, self._session, self._trust, now_ms)
         self._releases = Releases(self._memory, self._session, self._contents.released)
         self.notices = Notices(self._session.ask)
         # Why this device has no keys of its account, and so cannot take part in `e2ee`, or None.

@@ -36,6 +36,7 @@ from server.key_log import KeyLog
 from server.limits import Rates
 from server.mailboxes import Mailboxes
 from server.notices import UserNotices
+from server.openings import Openings
 from server.receipts import Receipts
 from server.reports import Reports
 from server.scanning import Scanning
@@ -101,6 +102,7 @@ class Relay:
         self.notices = UserNotices(self)
         self.outgoing = Outgoing(self)
         self.reports = Reports(store, self.rates, observer, team)
+        self.openings = Openings(self.rates)
         self.mailboxes = Mailboxes(time.monotonic, self.rates.mailbox)
         self.blobs = Blobs(self, files)
         self.receipts = Receipts(self._publish_receipt)

@@ -65,6 +65,7 @@ def table(relay: Relay) -> Table:
         (opened, wire.SetLink): relay.mailboxes.link,
         (opened, wire.GetLog): relay.key_log.prove,
         (opened, wire.GetEntries): relay.key_log.read,
+        (opened, wire.GetOpened): relay.openings.show,
         (opened, wire.SetPolicy): relay.policy,
         (opened, wire.Block): relay.block,
         (opened, wire.GetTeam): relay.reports.team,

@@ -23,6 +23,7 @@ def read(number: int = 0, conversation: bytes = TALK) -> Entry:
         basis="legal_request",
         actor="lena",
         conversation=conversation,
+        grant=b"g" * 16,
         count=3,
         size=number,
         records=(b"r" * 16,),

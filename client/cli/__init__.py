@@ -20,6 +20,7 @@ from client.cli import (
     keys,
     mod,
     notices,
+    opened,
     policy,
     report,
 )
@@ -43,6 +44,7 @@ app.add_typer(chatting.app)
 app.add_typer(altering.app)
 app.add_typer(devices.app)
 app.add_typer(notices.app)
+app.add_typer(opened.app)
 app.add_typer(attachments.app, name="attachments")
 app.add_typer(export.app, name="export")
 app.add_typer(keys.app, name="keys")

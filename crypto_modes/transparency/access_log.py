@@ -17,8 +17,9 @@ the leaf stays, commits to what nobody can read any more, and the tree is as it 
 
 A mark tells nobody anything but who has the key of that conversation and day, and tells them all:
 the keys of a conversation are given to its two users, day by day and after the delay that policy
-sets, so that they can see for every leaf of that day whether it was about them. An entry about no
-conversation has a mark of 16 random bytes.
+sets, so that they can see for every leaf of that day whether it was about them. Only a reading
+under a grant has such a mark; every other entry, and so a report, whose sender shows what he has,
+has 16 random bytes: the mark of one would tell the reported user that there is a report.
 """
 
 from __future__ import annotations
@@ -117,6 +118,11 @@ def day_key(secret: bytes, conversation: bytes, day: int) -> bytes:
 def mark(key: bytes, index: int) -> bytes:
     """The mark of the leaf ``index`` where it is about the conversation of ``key``, 16 bytes."""
     return hmac(key, enc("louver/v1/access/mark", index))[:MARK_SIZE]
+
+
+def opens(entry: Entry) -> bool:
+    """Whether this entry says that a conversation was opened, which its users may find out."""
+    return entry.kind == "read" and entry.conversation != b"" and entry.grant != b""
 
 
 class Leaf(msgspec.Struct, frozen=True):

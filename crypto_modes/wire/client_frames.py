@@ -197,6 +197,22 @@ class GetEntries(Frame, frozen=True, kw_only=True, tag="entries"):
     limit: Annotated[int, Meta(ge=1, le=512)] = 512
 
 
+class GetOpened(Frame, frozen=True, kw_only=True, tag="opened"):
+    """Ask whether the staff opened the conversation with ``peer``: for leaves of the vault's access
+    log from ``start`` on, a multiple of 256, when it had ``size`` of them (0: now), and for the
+    keys of the days from ``first`` on. Answered with ``opened``.
+
+    A day is of UTC, counted from 1970-01-01. It proves nothing about who asks but the session: the
+    conversation is that of the account that is logged in.
+    """
+
+    ref: Ref
+    peer: Id
+    first: Count
+    size: Count = 0
+    start: Count = 0
+
+
 class SetPolicy(Frame, frozen=True, kw_only=True, tag="policy"):
     """Ask for the policy with ``peer``, or propose the next epoch: ``modes`` and ``created``
     with the proposer's ``signature`` over the policy record. Answered with ``policy``.
@@ -304,6 +320,7 @@ ClientFrame = (
     | SetLink
     | GetLog
     | GetEntries
+    | GetOpened
     | SetPolicy
     | Block
     | GetTeam

@@ -185,6 +185,23 @@ class Entries(Frame, frozen=True, kw_only=True, tag="entries"):
     own: tuple[Opening, ...] = ()
 
 
+class Opened(Frame, frozen=True, kw_only=True, tag="opened"):
+    """Leaves of the vault's access log from ``start`` on, as a C2SP bundle, under the signed
+    ``checkpoint`` of the log with the public ``key`` (Ed25519, 32 bytes); and with the first of
+    them the keys of this conversation's days from ``first`` on, those that policy lets out.
+
+    By its key a day's leaves say whether they are about this conversation being opened.
+    """
+
+    ref: Ref
+    key: Key
+    checkpoint: Annotated[bytes, Meta(max_length=8192)]
+    start: Count
+    leaves: Annotated[bytes, Meta(max_length=32768)]
+    first: Count
+    keys: Annotated[tuple[Key, ...], Meta(max_length=400)] = ()
+
+
 class Policy(Frame, frozen=True, kw_only=True, tag="policy"):
     """A conversation's policy record; also sent unasked, ``ref`` 0, when it changes.
 
@@ -313,6 +330,7 @@ ServerFrame = (
     | Link
     | Log
     | Entries
+    | Opened
     | Policy
     | Blocked
     | Team

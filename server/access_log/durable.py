@@ -224,7 +224,7 @@ class DurableLog:
         return make
 
     def _mark(self, entry: Entry, index: int) -> bytes:
-        if not entry.conversation:
+        if not access_log.opens(entry):
             return self._random(MARK_SIZE)
         day = entry.time // DAY
         key = access_log.day_key(self._disk.secret, entry.conversation, day)

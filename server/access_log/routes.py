@@ -112,7 +112,7 @@ class _ForRelay:
         last = self._now() // DAY - self._notice_days - 1
         last = min(last, asked.first + exchange.DAYS_LIMIT - 1)
         keys = self._log.day_keys(asked.conversation, asked.first, last)
-        return _json(DayKeys(asked.first, tuple(keys)))
+        return _json(DayKeys(self._log.verifier.key, asked.first, tuple(keys)))
 
     async def _body(self, request: Request, kind: type[T]) -> T:
         authorize(request, self._token, TOKEN_FILE)
