@@ -48,7 +48,6 @@ from server.listening import cannot_listen, gateway_settings
 from server.moderating import keep_up, open_moderation
 from server.moderation.service import Moderation
 from server.observe import Metrics
-from server.openings import open_vault
 from server.platform_keys import open_keys
 from server.relay import Relay, now_ms
 from server.reports import team_key
@@ -165,7 +164,6 @@ class App:
             team=team,
             keeping=self.key_care.keeping,
         )
-        self.vault = open_vault(settings, self.relay.openings, self._closing)
         await self.relay.ending.load(now_ms())
         self.moderation = await open_moderation(settings, self.relay, self._fail, self._closing)
         self.service = Service(self.relay, self.watch)

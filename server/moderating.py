@@ -15,6 +15,7 @@ from crypto_modes.grants import Person
 from server.moderation.desk import Desk, NoLog
 from server.moderation.service import Moderation
 from server.moderation.sqlite import SqliteModeration
+from server.openings import open_vault
 from server.relay import Relay, now_ms
 from server.settings_tree import Settings
 from server.store.sqlite.writer import Fatal
@@ -39,8 +40,9 @@ async def open_moderation(
     store = SqliteModeration(settings.data, on_fatal=on_fatal, on_outage=outage)
     await store.open()
     closing.push_async_callback(store.close)
+    log = open_vault(settings, relay.openings, closing) or NoLog()
     desk = Desk(
-        store=store, log=NoLog(), hooks=relay.effects, staff=nobody, now=now_ms, random=os.urandom
+        store=store, log=log, hooks=relay.effects, staff=nobody, now=now_ms, random=os.urandom
     )
     moderation = Moderation(desk)
     await moderation.restore()

@@ -212,7 +212,9 @@ async def test_the_settings_name_the_vault_and_the_command_answers(
         relay = await start_relay(mode="at_rest", tls=True, moderation={"vault": vault.url})
         token = (relay.data / "vault.token").read_text().strip()
         assert token.startswith("lvv_")
-        relay.app.vault._headers["Authorization"] = f"Bearer {TOKEN}"  # type: ignore[union-attr]  # it is set
+        there = relay.app.relay.openings.vault
+        assert isinstance(there, VaultLog)
+        there._headers["Authorization"] = f"Bearer {TOKEN}"
         for name in ("alice", "bob"):
             await register(relay, name, tmp_path / name)
         code, out, err = await louver("opened", "bob", "--home", tmp_path / "alice")
