@@ -74,7 +74,7 @@ def plain(text: str) -> str:
 def warning(name: str) -> str:
     """A warning of a message, for people."""
     if name.startswith("gap:"):
-        return f"{name[4:]} MESSAGES BEFORE THIS ARE MISSING HERE; normal if this device is new"
+        return f"{name[4:]} MESSAGES BEFORE THIS ARE MISSING HERE"
     if name.startswith("withheld:"):
         return f"{name[9:]} OF YOUR MESSAGES DID NOT REACH THE DEVICE THAT WROTE THIS"
     return _WARNINGS.get(name, plain(name))

@@ -76,7 +76,8 @@ TESTS: dict[str, str] = {
     "e2ee/identity": "e2ee_identity e2ee_keys e2ee_client e2ee_peers e2ee_linking",
     "e2ee/peers": "e2ee_peers e2ee_keys e2ee_client",
     "e2ee/sending": "e2ee_sending e2ee_client e2ee_halves e2ee_echo",
-    "e2ee/receiving": "e2ee_receiving e2ee_client e2ee_halves e2ee_echo e2ee_keys e2ee_sessions",
+    "e2ee/receiving": "e2ee_receiving e2ee_client e2ee_halves e2ee_echo e2ee_keys e2ee_sessions"
+    " e2ee_own_devices",
     "e2ee/memory": "e2ee_keeping e2ee_client e2ee_echo e2ee_keys",
     "e2ee/client": "e2ee_client e2ee_identity e2ee_keys e2ee_peers",
     "e2ee/server": "e2ee_server",

@@ -115,6 +115,7 @@ class Gap(msgspec.Struct, array_like=True, frozen=True):
 class Heard(msgspec.Struct, array_like=True):
     """What is known of one device's messages in one conversation: the ``highest`` counter and its
     ``H(M)``, the position it said last, the gaps, and a counter below which gaps were forgotten.
+    ``session``: of an own device, which session its newest message came on.
     """
 
     highest: int = 0
@@ -122,9 +123,13 @@ class Heard(msgspec.Struct, array_like=True):
     position: int = 0
     gaps: list[Gap] = []
     forgotten: int = 0
+    session: bytes = b""
 
-    def note(self, body: Body, digest: bytes) -> tuple[str, ...]:
+    def note(self, body: Body, digest: bytes, certain: int | None = None) -> tuple[str, ...]:
         """Take in a message with ``H(M) = digest``; the warnings to show with it.
+
+        ``certain``: of how many that are missing it is sure that they were meant for the device
+        here, which may be newer than they are; None for all.
 
         A device that contradicts itself (two messages with one counter, a chain that does not
         match, a position that falls) shows a fork: its state was copied or rolled back.
@@ -141,7 +146,8 @@ class Heard(msgspec.Struct, array_like=True):
         else:
             forked = forked or body.previous != self.last
         self.highest, self.last, self.position = counter, digest, body.position
-        warnings = (f"gap:{missing}",) if missing else ()
+        told = missing if certain is None else min(missing, certain)
+        warnings = (f"gap:{told}",) if told else ()
         return (*warnings, "fork") if forked else warnings
 
     def _fill(self, body: Body, digest: bytes) -> tuple[str, ...]:

@@ -126,7 +126,10 @@ class E2eeClient:
     def _begin(self, key: SigningKey, above: int) -> None:
         """Make the keys of a new account, and take in its list as anyone would."""
         identity, account = self._memory.identity, self._memory.tools.account
-        certificate = devices.certify(account, key, identity.request(identity.make(key)))
+        own = identity.make(key)
+        own.first = not above
+        identity.save(own)
+        certificate = devices.certify(account, key, identity.request(own))
         listed = devices.sign_list(account, key, identity.next_version(above), (certificate,))
         name = "self"  # a devices frame must have one; nothing is verified about it
         self.supply(wire.Devices(ref=0, account=account, name=name, key=key.public, list=listed))

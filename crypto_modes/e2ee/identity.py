@@ -43,6 +43,7 @@ class Own(msgspec.Struct, array_like=True):
     """``account_seed`` is empty on a device that was linked without it; ``signed`` and ``last`` are
     prekey ids; ``minted`` counts the one-time keys made since ``minted_since``, by algorithm;
     ``version`` is the highest of the device lists that were signed here, published or not.
+    ``first``: nobody wrote to this account before this device had its keys.
     """
 
     account_key: bytes
@@ -57,6 +58,7 @@ class Own(msgspec.Struct, array_like=True):
     minted: dict[int, int] = {}
     minted_since: int = 0
     version: int = 0
+    first: bool = False
 
     def __repr__(self) -> str:
         return f"<Own {self.account_key[:4].hex()}…>"

@@ -21,7 +21,7 @@ from crypto_modes.contract import (
     Opened,
 )
 from crypto_modes.e2ee import body, header
-from crypto_modes.e2ee.body import Body
+from crypto_modes.e2ee.body import Body, Heard
 from crypto_modes.e2ee.header import First, Header
 from crypto_modes.e2ee.memory import Memory
 from crypto_modes.e2ee.pqxdh import Party
@@ -31,6 +31,8 @@ from crypto_modes.franking import commitment
 from crypto_modes.primitives import KEY_SIZE, H, equal
 
 ASKED_LIMIT = 256
+
+_OURS, _THEIRS = b"\x00", b"\x01"  # who began a session
 
 _conversation = lru_cache(4096)(policy.conversation_id)
 
@@ -183,12 +185,12 @@ class Receiver:
         if came.begins is not None:
             memory.identity.use_up(came.begins)
         heard = memory.heard(conversation, peer)
-        warnings = heard.note(*text)
+        certain = None if heard.highest else self._meant(delivery, unsealed)
+        warnings = heard.note(*text, certain)
         late = unsealed.late or "reordered" in warnings
         now = memory.tools.now()
         begins = came.begins is not None
         former = memory.sessions.opened(peer, came.session, unsealed, now, begins=begins, late=late)
-        memory.keep_heard(conversation, peer, heard)
         unopened: tuple[bytes, ...] = ()
         if delivery.sender != memory.tools.account:
             said = memory.said(conversation)
@@ -199,9 +201,43 @@ class Receiver:
                 warnings = (*warnings, "fork")
         # A session that takes the place of one that worked: a reinstalled peer, or a clone.
         reset = former is not None and (former.answered if begins else came.answered)
+        if delivery.sender == memory.tools.account:
+            reset = _own_reset(heard, came, former if reset and begins else None, late=late)
         # So is one that begins with a counter of the past: a copy that fell out, and begins anew.
         reset = reset or (begins and "fork" in warnings)
+        memory.keep_heard(conversation, peer, heard)
         return ((*warnings, "session_reset") if reset else warnings), unopened
+
+    def _meant(self, delivery: wire.Deliver, unsealed: Unsealed) -> int | None:
+        """How many messages before the first one heard of a device were surely encrypted to this
+        one; None: all, as nobody could write to its account before it. On a later device those
+        that the session passed over; a session with an own device has those of all conversations.
+        """
+        own = self._memory.identity.load()
+        if own is not None and own.first:
+            return None
+        if delivery.sender == self._memory.tools.account:
+            return 0
+        return sum(len(each.chain) == KEY_SIZE for each in unsealed.fresh)
+
+
+def _own_reset(heard: Heard, came: _Came, former: Session | None, *, late: bool) -> bool:
+    """Whether another device of this user has surely left a session that worked for a new one;
+    ``former``: the one whose place a session takes that begins just now.
+
+    A session of own devices carries all conversations, and the relay orders each by itself only:
+    what was written on a session before it was left may come after. So only what one conversation
+    shows in its own order counts. There a device that goes from one session that *it* began to
+    another has begun anew, or is a clone; of two that crossed, each end began one.
+    """
+    if late:
+        return False
+    session, before = came.session, heard.session
+    heard.session = session.id + (_THEIRS if session.pq.responder else _OURS)
+    if before[:-1] in (b"", session.id):
+        return False
+    both = before.endswith(_THEIRS) and session.pq.responder
+    return both or (former is not None and before.startswith(former.id))
 
 
 def _no_copy(delivery: wire.Deliver) -> Opened:
