@@ -52,6 +52,8 @@ def finds(scanner: Words | Links, text: str) -> list[str]:
         ("毒品", "买毒品吗"),
         ("ยา", "ขายยานะ"),
         ("café", "le cafe\u0301 noir"),
+        ("毒品", "buy毒品now"),
+        ("x" * 200, "x" * 200),
     ],
 )
 def test_an_entry_is_found_however_it_is_written(entry: str, text: str) -> None:
@@ -100,6 +102,7 @@ def test_it_finds_what_a_plain_search_finds(entries: list[str], text: str) -> No
         "(www.sub.bad.example?q=1)",
         "https://good.example@bad.example/",
         "bad.example.",
+        "bad.example./x",
     ],
 )
 def test_a_host_is_found_with_all_below_it(text: str) -> None:
@@ -123,6 +126,8 @@ def test_a_path_narrows_a_host() -> None:
     links = Links("l", "hold", ["https://host.example/bad/", "münchen.example"])
     assert finds(links, "http://host.example/bad") == ["host.example/bad"]
     assert finds(links, "host.example/bad/more?x#y") == ["host.example/bad"]
+    for end in ("?x", "#y", "/?x", "/#y"):
+        assert finds(links, f"host.example/bad{end}") == ["host.example/bad"]
     assert finds(links, "host.example/badly") == finds(links, "host.example/") == []
     assert finds(links, "https://xn--mnchen-3ya.example/") == ["xn--mnchen-3ya.example"]
     assert finds(links, "https://MÜNCHEN.example/") == ["xn--mnchen-3ya.example"]
@@ -147,6 +152,30 @@ def test_a_name_beyond_ascii_is_found_in_each_way_to_write_it(listed: str, text:
     assert found == ["xn--mnchen-3ya.xn--bcher-kva.example"]
 
 
+def test_a_name_that_no_dns_has_is_found_as_it_is_written() -> None:
+    label = "é" * 64
+    links = Links("l", "flag", [f"{label}.example"])
+    assert finds(links, f"http://{label}.example/") == [f"{label}.example"]
+
+
+def test_a_hit_says_what_of_which_list_and_what_follows() -> None:
+    (hit,) = Links("links.txt", "hold", ["bad.example"]).scan("bad.example")
+    assert hit == ("hold", "links.txt", "bad.example")
+    (hit,) = words("now").scan("now")
+    assert hit == ("flag", "list", "now")
+    for kind in (Words, Links):
+        with pytest.raises(BadConfig, match=r"the list spam\.txt: an entry"):
+            kind("spam.txt", "flag", [""])
+
+
+def test_entries_that_overlap_are_all_found() -> None:
+    assert finds(words("harm now", "now or", "now"), "harm now or never") == [
+        "harm now",
+        "now",
+        "now or",
+    ]
+
+
 def test_names_of_a_text_are_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message of thousands would hold up everybody's: see ``Links``."""
     links = Links("l", "flag", ["münchen.example"])
@@ -164,6 +193,15 @@ def test_what_people_read_is_scanned() -> None:
     assert scanning.words_of(MARKER.encode()) == MARKER
     assert scanning.words_of(content.encode(Edit(bytes(16), MARKER))) == MARKER
     assert scanning.words_of(content.with_reply(MARKER.encode(), bytes(16))) == MARKER
+    file = content.Attachment(
+        blob=bytes(16),
+        name=MARKER,
+        media_type="image/png",
+        size=1,
+        ciphertext=bytes(32),
+        plaintext=bytes(32),
+    )
+    assert scanning.words_of(content.encode(file)) == MARKER
     assert scanning.words_of(content.encode(content.Deletion(bytes(16)))) == ""
     assert MARKER in scanning.words_of(b"\xc0" + MARKER.encode())
 
