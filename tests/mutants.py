@@ -58,7 +58,7 @@ TESTS: dict[str, str] = {
     "transparency/access_log": "transparency_access_log",
     "grants": "grants",
     "holds": "holds",
-    "scanning": "scanning",
+    "scanning": "scanners",
     "door": "door",
     "vault": "door",
     "wire/codec": "wire",
