@@ -38,8 +38,8 @@ class DoorKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(Discreet, frozen=True, kw_only=True):
-    """A stored message. ``body`` is the record of ``tls`` or ``at_rest``, empty where it was
-    removed; of other modes there is its ``digest``, 32 bytes. ``chain`` is the head after it.
+    """A stored message. ``body`` is the record of ``tls`` or ``at_rest``; of other modes there is
+    its ``digest``, 32 bytes. ``chain`` is the head after it.
     """
 
     conversation: wire.Id
@@ -147,9 +147,7 @@ def _check_place(record: Record, conversation: bytes, seq: int) -> None:
 
 
 def _next_head(previous: bytes, record: Record) -> bytes:
-    """The head after ``record``. One whose content was removed leaves its link as it was."""
-    if record.mode == at_rest.NAME and not record.body:
-        return record.chain
+    """The head after ``record``."""
     head = previous
     if record.mode == at_rest.NAME:
         head = at_rest.link(previous, record.seq, record.body)

@@ -301,3 +301,31 @@ def barely_padded(body: bytes) -> bytes:
 
 def unpadded(padded: bytes) -> bytes:
     return padded.rstrip(b"\0")[:-1]
+
+
+def stated_head(real: Any) -> Any:
+    """The vault believes the relay what the head is."""
+    return lambda previous, record: record.chain
+
+
+def once_a_call(real: Any) -> Any:
+    """A check that is made the first time for each grant, and then taken as made."""
+    made: list[object] = []
+
+    async def check(self: object, reader: object, call: object) -> None:
+        if not any(each is call for each in made):
+            made.append(call)
+            await real(self, reader, call)
+
+    return check
+
+
+def remembered(real: Any) -> Any:
+    """What was read once is in force for good."""
+
+    async def people(self: Any) -> Any:
+        if not hasattr(self, "_remembered"):
+            self._remembered = await real(self)
+        return self._remembered
+
+    return people

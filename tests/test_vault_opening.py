@@ -369,13 +369,3 @@ def reclose(store: Any, other: TeamKey) -> None:
         context = dek_context(DEPLOYMENT, TALK, each.sender, 1, "moderation")
         wrapped = Door(other.public).wrap(b"k" * 32, context)
         store.wrapped[dek_id] = msgspec.structs.replace(each, moderation=wrapped)
-
-
-@pytest.mark.asyncio
-async def test_removed_content_is_told_apart_from_altered(vault: Vault) -> None:
-    stored = vault.relay.store.stored
-    stored[1] = msgspec.structs.replace(stored[1], record=b"")
-    shown = (await vault.open(granted())).records
-    assert [each.readable for each in shown] == [True, False, True, True]
-    assert shown[1].reason == "its content was removed, says the relay"
-    assert not vault.log.of("refused")

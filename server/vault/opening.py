@@ -41,7 +41,6 @@ from server.vault.asking import Asking, Refusals
 from server.vault.journal import Journal
 from server.vault.keys import Keys
 
-REMOVED = "its content was removed, says the relay"
 END_TO_END = "end-to-end encrypted: only a recipient can reveal this message, by a report"
 
 
@@ -198,7 +197,7 @@ class Opening:
     async def _tell_unopened(self, entry: Entry, handed: Handed, shown: tuple[Shown, ...]) -> None:
         """A record that should open and does not was changed or moved by somebody."""
         pairs = zip(handed.records, shown, strict=True)
-        closed = [each for record, each in pairs if record.body and not each.readable]
+        closed = [each for record, each in pairs if record.mode in scope.OPEN and not each.readable]
         if closed:
             told = msgspec.structs.replace(entry, records=tuple(each.id for each in closed))
             why = "; ".join(sorted({each.reason for each in closed}))
@@ -258,8 +257,6 @@ def _plaintext(record: Record, modes: Mapping[str, Any]) -> bytes:
     mode = modes.get(record.mode)
     if mode is None:
         raise CannotRead(END_TO_END)
-    if record.mode == at_rest.NAME and not record.body:
-        raise CannotRead(REMOVED)
     text: bytes = mode.reveal(record.stored, Evidence())
     return text
 
