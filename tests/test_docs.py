@@ -146,8 +146,9 @@ def shown_commands() -> list[tuple[str, tuple[str, ...]]]:
 
 GROUPS = {
     *("attachments", "backup", "certs", "config", "devices", "keys", "moderation", "modes"),
-    *("policy", "report", "reports", "sunset"),
+    *("policy", "report", "reports", "sunset", "vault"),
 }
+INNER_GROUPS = {("vault", "staff")}
 
 
 @functools.cache
@@ -161,7 +162,7 @@ def help_of(program: str, path: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize(("program", "words"), shown_commands())
 def test_shown_commands_exist(program: str, words: tuple[str, ...]) -> None:
-    depth = 2 if words[0] in GROUPS else 1
+    depth = 1 + (words[0] in GROUPS) + (words[:2] in INNER_GROUPS)
     options = {word.partition("=")[0] for word in words if word.startswith("-")}
     assert options <= set(re.findall(r"--?[\w-]+", help_of(program, words[:depth])))
 
