@@ -45,8 +45,7 @@ from server.keyrings.data_keys import DataKeyCache
 from server.keyrings.franking import FrankingKeyFiles
 from server.link import Handler, Link
 from server.listening import cannot_listen, gateway_settings
-from server.moderating import keep_up, open_moderation
-from server.moderation.service import Moderation
+from server.moderating import open_moderation
 from server.observe import Metrics
 from server.platform_keys import open_keys
 from server.relay import Relay, now_ms
@@ -91,7 +90,6 @@ class App:
     data_keys: DataKeyCache
     scanning: Scanning
     key_care: KeyCare
-    moderation: Moderation
 
     def __init__(
         self,
@@ -165,7 +163,8 @@ class App:
             keeping=self.key_care.keeping,
         )
         await self.relay.ending.load(now_ms())
-        self.moderation = await open_moderation(settings, self.relay, self._fail, self._closing)
+        self.moderating = await open_moderation(settings, self.relay, self._fail, self._closing)
+        self.moderation = self.moderating.moderation
         self.service = Service(self.relay, self.watch)
         self.confirming = Confirming(self.store, server_modes, self._supply, self.franking_keys)
         await self._listen(data)
@@ -177,7 +176,8 @@ class App:
         token = token_file(data / "admin.token", ADMIN_TOKEN_PREFIX)
         shown = token_file(data / TOKEN_FILE, TOKEN_PREFIX)
         vault = VaultRecords(self.store, self.confirming, shown)
-        self.internal = Internal(self.settings.internal, self, token, vault.routes())
+        more = [*vault.routes(), *self.moderating.routes(token)]
+        self.internal = Internal(self.settings.internal, self, token, more)
         try:
             await self.gateway.start(self._certificate.context if self._certificate else None)
         except OSError as error:
@@ -343,7 +343,7 @@ class App:
                 self.relay.roll_back(now_ms())
                 await self.relay.blobs.expire(now_ms())
                 await self.relay.ending.tick(now_ms())
-                await keep_up(self.moderation, self.relay)
+                await self.moderating.keep_up()
             except (LouverError, OSError) as error:
                 self.watch.fault("upkeep", error)
 

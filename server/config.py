@@ -287,6 +287,27 @@ def _moderation(settings: Settings) -> Iterator[Problem]:
         yield _unreadable("moderation.vault_authority", authority)
 
 
+def _staff(settings: Settings) -> Iterator[Problem]:
+    moderation = settings.moderation
+    for name in ("jwks", "webhook"):
+        if getattr(moderation, name) and not moderation.vault:
+            yield Problem(f"moderation.{name}", "means nothing without moderation.vault")
+    for name in ("issuer", "audience"):
+        # Else any token of that provider, for whatever program, would log in.
+        if moderation.jwks and not getattr(moderation, name):
+            yield Problem(f"moderation.{name}", "is missing, and moderation.jwks needs it")
+    if "://" in moderation.jwks:
+        if not moderation.jwks.startswith("https://"):
+            yield Problem("moderation.jwks", "must be a file or an https:// address")
+    elif _is_unreadable(moderation.jwks):
+        yield _unreadable("moderation.jwks", moderation.jwks)
+    yield from _private("moderation.webhook", moderation.webhook)
+    if _is_unreadable(moderation.webhook_key):
+        yield _unreadable("moderation.webhook_key", moderation.webhook_key)
+    if len(moderation.webhook_types) != 2:
+        yield Problem("moderation.webhook_types", "names two types: of users and of reports")
+
+
 def _private(key: str, address: str) -> Iterator[Problem]:
     parts = urlsplit(address)
     safe = parts.scheme == "https" or (parts.scheme == "http" and _is_own(parts.hostname or ""))
@@ -318,6 +339,7 @@ _RULES: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     _accounts,
     _keys,
     _moderation,
+    _staff,
     _limits_fit_together,
     _listeners_apart,
 )

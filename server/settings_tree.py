@@ -281,6 +281,25 @@ class Moderation(Section):
         default="",
         description="The authority of the vault's certificate (PEM); left out: the system's.",
     )
+    jwks: str = Field(
+        default="",
+        description="The keys of the staff's identity provider, https:// or a file: its ID tokens "
+        "then log in, too. Left out: passwords and one-time codes only.",
+    )
+    issuer: str = Field(default="", description="The `iss` of those tokens; needed with jwks.")
+    audience: str = Field(default="", description="The `aud` of those tokens; needed with jwks.")
+    webhook: str = Field(
+        default="",
+        description="Where each new report is posted, https://..., in the shape of ROOST Coop and "
+        "signed like Standard Webhooks; the secret is in data/webhook.secret.",
+    )
+    webhook_key: str = Field(
+        default="", description="The file with the X-API-KEY that the console wants, if it does."
+    )
+    webhook_types: Texts = Field(
+        default=("user", "report"),
+        description="The console's item types of users and of reports.",
+    )
 
 
 class Scanning(Section):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from server import dumps
-from server.cli import keys, service, team, vault, witness
+from server.cli import keys, service, staff, team, vault, witness
 from server.cli.options import File, Set, ask
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ app.add_typer(certs, name="certs")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(service.modes, name="modes")
 app.add_typer(service.sunset, name="sunset")
+app.add_typer(staff.staff, name="staff")
 app.add_typer(team.moderation, name="moderation")
 app.add_typer(team.reports, name="reports")
 app.command()(witness.witness)

@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import Response
+from starlette.routing import Mount
 
 from crypto_modes.errors import Forbidden, LouverError, TokenExpired
 from server.moderation.api import actions, cases, described, grants, holds, people, reports
@@ -75,6 +76,11 @@ def application(office: Office) -> Api:
         app.include_router(each.router)
     _check()
     return app
+
+
+def mounted(office: Office) -> Mount:
+    """The same where it belongs on the internal listener."""
+    return Mount(PREFIX, application(office))
 
 
 def routes() -> list[APIRoute]:

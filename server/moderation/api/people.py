@@ -137,7 +137,7 @@ async def join(
     office: Office = request.app.state.office
     proof = Proof(_request(signed), request.url.path, await request.body())
     member, address = await office.staff.join(body.invite, body.key, body.password, proof)
-    joined = Joined(member=_colleague(member), authenticator=address)
+    joined = Joined(member=colleague(member), authenticator=address)
     return JSONResponse(shown(joined), 201)
 
 
@@ -145,7 +145,7 @@ async def join(
 async def list_staff(step: Look) -> Response:
     """Everybody, by name."""
     members = step.office.staff.page(step.who)
-    return JSONResponse(shown(Staffing(items=tuple(map(_colleague, members)))))
+    return JSONResponse(shown(Staffing(items=tuple(map(colleague, members)))))
 
 
 @router.post("/staff", **described.one(Invited, 201))
@@ -182,8 +182,14 @@ async def remove_member(step: Change, name: Called) -> Response:
 
 def invited(member: Member, invite: str, status: int = 200) -> Response:
     """The answer that has an invitation in it."""
-    told = Invited(member=_colleague(member), invite=invite, expires=member.invited)
+    told = Invited(member=colleague(member), invite=invite, expires=member.invited)
     return JSONResponse(shown(told), status)
+
+
+def colleague(member: Member) -> Colleague:
+    """Without what nobody else may see."""
+    fields = msgspec.structs.asdict(member)
+    return Colleague(**{name: fields[name] for name in Colleague.__struct_fields__})
 
 
 def _opened(token: str, session: Session) -> Response:
@@ -192,13 +198,7 @@ def _opened(token: str, session: Session) -> Response:
 
 
 def _member(member: Member) -> Response:
-    return JSONResponse(shown(_colleague(member)), headers={"ETag": f'"{member.version}"'})
-
-
-def _colleague(member: Member) -> Colleague:
-    """Without what nobody else may see."""
-    fields = msgspec.structs.asdict(member)
-    return Colleague(**{name: fields[name] for name in Colleague.__struct_fields__})
+    return JSONResponse(shown(colleague(member)), headers={"ETag": f'"{member.version}"'})
 
 
 def _request(text: str) -> grants.Request:
