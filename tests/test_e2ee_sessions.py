@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_modes.contract import Stored
-from crypto_modes.e2ee import header, sessions
+from crypto_modes.e2ee import header, pq_ratchet, ratchet, sessions
+from crypto_modes.e2ee.ratchet import SKIP_LIMIT
+from crypto_modes.e2ee.session import from_bytes, to_bytes
 from crypto_modes.errors import CannotOpen
+from crypto_modes.primitives import hmac_pair
 from tests.e2ee_relay import ALICE, BOB, Device, Relay, couple, talking
 
 DAY = 24 * 60 * 60 * 1000
@@ -329,3 +332,29 @@ def test_whatever_the_network_does_each_message_opens_once(steps: list[tuple[boo
             assert opened.content == content
             assert "fork" not in opened.warnings
             assert "session_reset" not in opened.warnings
+
+
+@pytest.mark.attack(28)
+@pytest.mark.parametrize("jump", [SKIP_LIMIT, SKIP_LIMIT + 1, 2**31])
+def test_28_a_forged_jump_costs_no_more_than_the_widest_that_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    _, alice, bob = talking()
+    place = (sessions.ACTIVE, BOB + bob.id)
+    session = from_bytes(alice.state.rows[place])
+    session.chains.sent += jump
+    session.pq.sent += jump
+    alice.state.rows[place] = to_bytes(session)
+    forged, before, steps = alice.send(BOB), dict(bob.state.rows), 0
+
+    def counted(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
+        nonlocal steps
+        steps += 1
+        return hmac_pair(key, first, second)
+
+    monkeypatch.setattr(ratchet, "hmac_pair", counted)
+    monkeypatch.setattr(pq_ratchet, "hmac_pair", counted)
+    with pytest.raises(CannotOpen):
+        bob.receive(forged)
+    assert steps == (2 * (SKIP_LIMIT + 1) if jump == SKIP_LIMIT else 0)
+    assert bob.state.rows == before
