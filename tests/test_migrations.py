@@ -8,6 +8,7 @@ import apsw
 import pytest
 
 from crypto_modes.errors import BadConfig
+from server.moderation.sqlite import SCHEMA as MODERATION
 from server.store import migrate
 from server.store.sqlite import SCHEMA, ReadOnlySqliteStore, SqliteStore, files, upgrade
 from tests.store_entries import ALICE, TALK, Entry, settle
@@ -211,7 +212,7 @@ def test_a_reader_does_not_upgrade(schema: Schema) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("directory", [SCHEMA, SCHEMA / "keys"])
+@pytest.mark.parametrize("directory", [SCHEMA, SCHEMA / "keys", MODERATION])
 def test_the_released_schemas_load_and_run(directory: Path, tmp_path: Path) -> None:
     db = apsw.Connection(str(tmp_path / "new.db"))
     steps = migrate.load(directory)
