@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from server import dumps
-from server.cli import keys, service, staff, team, vault, witness
+from server.cli import keys, service, staff, team, transparency, vault, witness
 from server.cli.options import File, Set, ask
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ app.add_typer(staff.staff, name="staff")
 app.add_typer(team.moderation, name="moderation")
 app.add_typer(team.reports, name="reports")
 app.command()(witness.witness)
+app.command()(transparency.transparency)
 app.add_typer(vault.vault, name="vault")
 
 

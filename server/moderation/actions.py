@@ -108,7 +108,11 @@ class Actions:
             if not dismissed:
                 told.append(notices.of_report(desk, report.reporter))
             settled = changed(report, state=state, settled=desk.now())
-            detail = {"category": report.category, "evidence": report.evidence}
+            detail = {
+                "report": str(number),
+                "category": report.category,
+                "evidence": report.evidence,
+            }
             await self._enter(who.name, action, "taken", told, detail)
             await desk.store.put(action, settled, *told)
             await self._taken(action, told)
