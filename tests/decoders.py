@@ -22,10 +22,14 @@ from crypto_modes import (
     attachments,
     backup,
     content,
+    disclosure,
+    grants,
     padding,
     policy,
     reports,
     scanning,
+    scope,
+    shamir,
     vault,
     wire,
 )
@@ -42,6 +46,7 @@ from server import jwks
 from server.gateway import handshake
 from server.gateway.inbox import Inbox
 from tests.e2ee_relay import ALICE, BOB, couple, talking
+from tests.grant_labels import GRANT
 from tests.labels import AT_REST, FIRST, STRENGTHS, at_rest_server
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -261,6 +266,28 @@ def outside() -> dict[str, Decoder]:
     }
 
 
+def at_the_vault() -> dict[str, Decoder]:
+    """What people and the relay send to the vault."""
+    request = grants.Request(name="lena", time=1, nonce=KEY[:16], signature=KEY * 2)
+    stored = at_rest_server(KEY).admit(
+        AT_REST, Sealed(mode="at_rest", epoch=1, body=b"text"), bytes(32)
+    )
+    handed = scope.Handed(
+        relay=KEY[:16], before=KEY, newest=1, head=KEY, records=(scope.record_of(stored),)
+    )
+    return {
+        "share of a key": Decoder(text(shamir.decode), published("shamir.json")),
+        "signed call": Decoder(
+            text(disclosure.from_header), (disclosure.to_header(request).encode(),)
+        ),
+        "records of the relay": Decoder(scope.Handed.from_json, (handed.to_json(),)),
+        "call of the vault": Decoder(
+            lambda data: disclosure.decode(data, disclosure.OpenCall),
+            (msgspec.json.encode(disclosure.OpenCall(GRANT)),),
+        ),
+    }
+
+
 @cache
 def decoders() -> dict[str, Decoder]:
     """The table; made on first use, because its seeds take a moment."""
@@ -306,6 +333,7 @@ def decoders() -> dict[str, Decoder]:
             (msgspec.msgpack.encode(_new_header("argon2id")),),
         ),
         **outside(),
+        **at_the_vault(),
     }
 
 

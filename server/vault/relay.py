@@ -54,11 +54,10 @@ class Relay:
     async def confirm(self, questions: list[Question]) -> list[Answer]:
         """What it says about reported messages, one answer for each question."""
         body = msgspec.json.encode({"questions": questions})
+        raw = await self._ask("POST", "confirm", body)
         try:
-            answers = msgspec.json.decode(
-                await self._ask("POST", "confirm", body), type=list[Answer]
-            )
-        except msgspec.MsgspecError:
+            answers = msgspec.json.decode(raw, type=list[Answer])
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             raise CannotOpen("the relay's answer is not understood") from None
         if len(answers) != len(questions):
             raise CannotOpen("the relay does not answer what it was asked")
