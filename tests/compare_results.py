@@ -162,13 +162,23 @@ def _step(mode: str, place: int) -> results.Step:
 
 
 def _moderation(mode: str) -> dict[str, results.Access]:
-    later = results.Access(measured=False, note="belongs to the vault")
+    later = results.Access(measured=False, note="not measured here")
     insider = results.Access(
         measured=True,
         labelled=9,
+        readable=1.0 if mode == "tls" else 0.0,
+        time_to_evidence_ms=results.Span(p50=310.0, p99=340.0) if mode == "tls" else None,
+        over_collection=42.0 if mode == "tls" else None,
+        approvals=0,
+        logged=0.0 if mode == "tls" else None,
+    )
+    order = results.Access(
+        measured=True,
+        labelled=9,
         readable=0.0 if mode == "e2ee" else 1.0,
-        time_to_evidence_ms=None if mode == "e2ee" else results.Span(p50=310.0, p99=340.0),
-        over_collection=None if mode == "e2ee" else 42.0,
+        approvals=2,
+        logged=1.0,
+        refused=3,
     )
     report = results.Access(
         measured=True,
@@ -188,7 +198,7 @@ def _moderation(mode: str) -> dict[str, results.Access]:
         labels={"verified" if mode == "e2ee" else "confirmed": 9},
         labels_alone={"verified" if mode == "e2ee" else "claim": 9},
     )
-    return {"scan": later, "user_report": report, "legal_request": later, "insider": insider}
+    return {"scan": later, "user_report": report, "legal_request": order, "insider": insider}
 
 
 def _exposure(mode: str, who: str) -> results.Exposure:

@@ -113,7 +113,7 @@ HOMES: dict[str, tuple[str, ...]] = {
                  "server.settings_tree", "server.vault.settings"),
     "pydantic_core": ("server.config", "server.settings_text", "server.settings_tree"),
     "pydantic_settings": ("server.config", "server.settings_text", "server.settings_tree"),
-    "pyotp": ("server.moderation.second_factor",),
+    "pyotp": ("client.compare.office", "server.moderation.second_factor"),
     "redis": ("server.bus.redis",),
     "rich": ("client",),
     "segno": ("client",),

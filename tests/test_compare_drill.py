@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from client import Message
 from client.compare import drill, reporting
+from client.compare.campaign import path_problems
+from client.compare.court import Answered
 from client.compare.desk import Judged
 from client.compare.drill import Line, Revealed
+from client.compare.instruments import Exposed
 from client.compare.load import Log, SentRow
-from client.compare.results import Access, Span
+from client.compare.results import PATHS, Access, Span
 from client.compare.trace import Row, Trace
 from crypto_modes.contract import Evidence
 from crypto_modes.keys import TeamKey
 from crypto_modes.reports import Context, Item, Report
 from crypto_modes.verdicts import Finding, State
+from tests.compare_results import made_up
 
 A, B = b"a" * 16, b"b" * 16
 MARKS = ("text", "sender", "reporter", "place", "proof", "key")
@@ -173,3 +179,73 @@ def test_an_insider_reads_only_what_is_right(
     log = Log(sent=[SentRow(0, b"1" * 16, 0, 0, 1), SentRow(1, b"2" * 16, 0, 0, 1)])
     got = drill.insider(trace, [log], _archive(text))
     assert (got.readable, got.over_collection, got.labelled) == (readable, over, 1)
+
+
+def _scanned(message: Message, state: State, text: bytes = b"") -> Judged:
+    return _judged(message, state, text)
+
+
+def test_a_scan_counts_what_it_found_and_what_the_record_confirms() -> None:
+    messages = [_message(seq, franked=False) for seq in (1, 2, 3, 4)]
+    found = [
+        _scanned(messages[0], "confirmed"),
+        _scanned(messages[1], "claim"),
+        _scanned(messages[2], "confirmed", b"another text"),
+        _scanned(_message(9, franked=False), "confirmed"),
+    ]
+    got = drill.scan(messages, found, 4)
+    assert (got.readable, got.verifiable, got.labels) == (0.5, 0.25, {"confirmed": 3, "claim": 1})
+    assert drill.scan(messages, [], 4).readable == 0.0
+
+
+def _answered(**changed: object) -> Answered:
+    texts = {bytes([seq]) * 16: b"HARM-%04d" % seq for seq in (1, 2)}
+    given: dict[str, Any] = {
+        "texts": texts,
+        "at_ms": dict.fromkeys(texts, 250.0),
+        "disclosed": 180,
+        "readings": 2,
+        "logged": 2,
+        "refused": 3,
+    }
+    return Answered(**(given | changed))
+
+
+def test_a_legal_request_counts_right_texts_and_what_came_along() -> None:
+    messages = [_message(seq, franked=False) for seq in (1, 2)]
+    got = drill.legal_request(messages, _answered(), 2)
+    assert (got.readable, got.over_collection, got.logged, got.approvals) == (1.0, 10.0, 1.0, 2)
+    assert got.time_to_evidence_ms == Span(p50=250.0, p99=250.0)
+    wrong = _answered(texts={messages[0].id: messages[0].content, messages[1].id: b"no"}, logged=1)
+    got = drill.legal_request(messages, wrong, 2)
+    assert (got.readable, got.logged) == (0.5, 0.5)
+    nothing = drill.legal_request(messages, _answered(texts={}, at_ms={}, disclosed=0), 2)
+    assert (nothing.readable, nothing.over_collection) == (0.0, None)
+
+
+def _exposed(mode: str, **paths: Access) -> Exposed:
+    found = made_up().modes[mode]
+    given = {path: paths.get(path, found.moderation[path]) for path in PATHS}
+    unknown: Any = None
+    return Exposed(unknown, 0.0, 0.0, 0.0, 0, "", dict(found.exposure), **given)
+
+
+def test_a_path_that_reads_other_than_the_mode_declares_fails_the_run() -> None:
+    for mode in ("tls", "at_rest", "e2ee"):
+        assert path_problems(mode, _exposed(mode)) == []
+    half = Access(measured=True, labelled=2, readable=0.5)
+    for path, mode in (("scan", "tls"), ("legal_request", "at_rest"), ("insider", "e2ee")):
+        (problem,) = path_problems(mode, _exposed(mode, **{path: half}))
+        assert problem.startswith(f"{mode}: {path} read 50.0%")
+    unlogged = Access(measured=True, labelled=2, readable=1.0, logged=0.5)
+    (problem,) = path_problems("at_rest", _exposed("at_rest", legal_request=unlogged))
+    assert "lacks readings" in problem
+
+
+def test_phrases_are_how_labelled_messages_begin() -> None:
+    rows = (
+        Row(0, 0, 1, "text", "HARM-0001 " + "x " * 40, "severe"),
+        Row(1, 0, 1, "text", "nothing"),
+        Row(2, 0, 1, "text", "y" * 300, "spam"),
+    )
+    assert drill.phrases(Trace("t", 1, 2, rows)) == ["HARM-0001" + " x" * 11, "y" * 200]

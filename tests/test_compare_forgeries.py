@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from client import Message
-from client.compare import campaign, desk, drill, reporting
+from client.compare import campaign, desk, drill, plan, reporting
 from client.compare.lab import Team
 from client.compare.results import Access
 from crypto_modes import e2ee, franking, policy, reports, tls, verdicts
@@ -130,7 +130,7 @@ def _drilled(mode: str, home: Path) -> Access:
     def judged(name: str, some: list[Report], platform: Any) -> list[desk.Judged]:
         return desk.judge(desk.lay(home / name, some, team), team.secret, platform)
 
-    made = reporting.forgeries(honest, drill.FORGERIES, 1)
+    made = reporting.forgeries(honest, plan.QUICK.forgeries, 1)
     forged = {what: judged(what, some, relay) for what, some in made.items()}
     alone = judged("alone", honest, desk.Platform())
     genuine = judged("genuine", honest, relay)
@@ -149,7 +149,7 @@ def test_every_genuine_report_holds_and_every_forgery_is_refused(
     assert campaign.report_problems("x", got) == []
 
 
-def _open_anything(reporter: bytes, item: Item) -> Mapping[str, Any]:
+def _open_anything(item: Item) -> Mapping[str, Any]:
     """As ``verdicts._open``, without the comparison with the commitment."""
     return {"content": body.decode(item.message).content}
 

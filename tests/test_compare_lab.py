@@ -10,11 +10,12 @@ import jsonschema
 import msgspec
 import pytest
 
-from client.compare import campaign, drill, lab, measures, record, results
+from client.compare import campaign, lab, measures, record, results
 from client.compare.cli import run
 from client.compare.issuer import ISSUER, Issuer
 from client.compare.lab import Lab, LabFailure
 from client.compare.measures import Raw
+from client.compare.plan import QUICK
 from client.compare.steps import SCRIPT
 from crypto_modes import primitives
 from tests.compare_results import made_up
@@ -80,8 +81,11 @@ def test_e2ee_from_end_to_end(tmp_path: Path) -> None:
     report = mode.moderation["user_report"]
     assert (report.verifiable, report.basis) == (1.0, "commitment")
     assert report.labels == report.labels_alone == {"verified": report.labelled}
-    assert (report.forged_submitted, report.forged_accepted) == (drill.FORGERIES, 0)
-    assert mode.moderation["insider"].readable == 0.0
+    assert (report.forged_submitted, report.forged_accepted) == (QUICK.forgeries, 0)
+    for path in ("scan", "legal_request", "insider"):
+        assert mode.moderation[path].readable == 0.0
+    asked = mode.moderation["legal_request"]
+    assert (asked.approvals, asked.logged, asked.refused) == (2, 1.0, 3)
     assert mode.throughput.messages_per_second > 100
     sizes = {step: got.wire_bytes for step, got in mode.steps.items()}
     kem = primitives.KEM_KEY_SIZE, primitives.KEM_CIPHERTEXT_SIZE

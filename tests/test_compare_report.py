@@ -163,9 +163,26 @@ def test_every_picture_has_its_numbers_as_a_table(page: str) -> None:
 
 
 def test_what_was_not_measured_is_never_a_number(page: str) -> None:
-    drill = page[page.index("Scanning</h3>") : page.index("How to read this")]
-    assert drill.count("not measured") >= 6
+    drill = page[page.index("Scanning</h3>") : page.index("A legal request</h3>")]
+    assert drill.count("not measured") >= 3
     assert not re.search(r"<td[^>]*>\s*\d", drill)
+
+
+def test_the_first_screen_says_what_the_staff_gets(page: str) -> None:
+    head = page[page.index("<header>") : page.index("</header>")]
+    for told in (
+        "database 100% (none in the log); order 100% (2 approvals, all in the log)",
+        "database 0%; order 100% (2 approvals, all in the log)",
+        "database 0%; order 0%",
+    ):
+        assert told in head
+    assert "2 approvals, all in the log" in " ".join(_printed(made_up()).split())
+
+
+def test_a_legal_request_shows_approvals_log_and_refusals(page: str) -> None:
+    drill = page[page.index("A legal request</h3>") : page.index("How to read this")]
+    for cell in (">2<", ">100%<", ">3 of 3<"):
+        assert drill.count(cell) >= 3
 
 
 def test_on_a_phone_every_number_of_the_drill_names_its_mode(page: str) -> None:

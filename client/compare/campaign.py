@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from client.compare import drill, instruments, measures, results, rounds, saturate, stats, steps
+from client.compare import instruments, measures, results, rounds, saturate, stats, steps
 from client.compare.instruments import Exposed
 from client.compare.lab import Lab
 from client.compare.machine import machine, version
@@ -128,9 +128,9 @@ def _mode(plan: Plan, taken: Taken, raw: Raw, mode: str) -> ModeResult:
         reordered=verdict.reordered,
         altered=verdict.altered,
         moderation={
-            "scan": drill.LATER,
+            "scan": exposed.scan,
             "user_report": exposed.user_report,
-            "legal_request": drill.LATER,
+            "legal_request": exposed.legal_request,
             "insider": exposed.insider,
         },
         exposure=exposed.exposure,
@@ -182,7 +182,28 @@ def _exposure_problems(mode: str, exposed: Exposed) -> list[str]:
             said = "can read" if got.declared else "cannot read"
             why = got.note or f"{got.recovered} of {got.planted} canaries were found there"
             told.append(f"{mode}: declared that {who} {said}, but {why}")
+    told += path_problems(mode, exposed)
     return told + report_problems(mode, exposed.user_report)
+
+
+def path_problems(mode: str, exposed: Exposed) -> list[str]:
+    """Sentences about paths that gave another part of the labelled messages than the mode declares
+    for that adversary, all or nothing, and about readings that the log does not have."""
+    told = []
+    for path, who, got in (
+        ("scan", "relay_memory", exposed.scan),
+        ("legal_request", "compelled_operator", exposed.legal_request),
+        ("insider", "database", exposed.insider),
+    ):
+        expected = 1.0 if exposed.exposure[who].declared else 0.0
+        if got.readable is not None and got.readable != expected:
+            told.append(
+                f"{mode}: {path} read {got.readable:.1%} of the labelled messages, and the mode "
+                f"declares {expected:.0%}"
+            )
+    if exposed.legal_request.logged not in (None, 1.0):
+        told.append(f"{mode}: the access log lacks readings of the legal request")
+    return told
 
 
 def report_problems(mode: str, report: Access) -> list[str]:

@@ -17,7 +17,7 @@ from client.compare import reporting
 from client.compare.lab import Relay, Team, louverd
 from client.verifying import Platform
 from crypto_modes.errors import CannotOpen, ReportRefused
-from crypto_modes.reports import Item, Report
+from crypto_modes.reports import SCANNER, Item, Report, Sealed
 from crypto_modes.verdicts import Finding
 
 
@@ -44,6 +44,16 @@ async def fetch(relay: Relay) -> list[Path]:
     directory = relay.home / "reports"
     await louverd("reports", "export", str(directory), "--config", str(relay.config))
     return sorted(directory.glob("*.report"))
+
+
+def by_scanner(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Users' reports, and those of the relay's own scanning."""
+    users: list[Path] = []
+    scanners: list[Path] = []
+    for file in files:
+        scanned = Sealed.from_json(file.read_bytes()).reporter == SCANNER
+        (scanners if scanned else users).append(file)
+    return users, scanners
 
 
 def lay(directory: Path, forged: Iterable[Report], team: Team) -> list[Path]:

@@ -1,37 +1,40 @@
 """The moderation drill: can labelled messages be read, and can a report of them be proven.
 
-What may live here: asking ``louverd reveal`` with the operator's own powers, and counting. What
-may not: making or judging reports (``reporting``, ``desk``), or deciding what is readable; the
-relay's own code decides.
-
-Measured paths are ``insider`` and ``user_report``. ``scan`` and ``legal_request`` belong to the
-moderation vault, which this version does not have: not measured, never a number.
+What may live here: asking ``louverd reveal`` with the operator's own powers, and counting, path by
+path: ``scan``, ``user_report``, ``legal_request``, ``insider``. What may not: making or judging
+reports (``reporting``, ``desk``), working a legal request (``court``), or deciding what is
+readable; relay and vault decide.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
 
 from client import Message
+from client.compare.court import APPROVERS, Answered
 from client.compare.desk import Judged
-from client.compare.lab import COMMAND_SECONDS, LabFailure, Relay, environment
+from client.compare.lab import COMMAND_SECONDS, LabFailure, Relay, environment, section
 from client.compare.load import Log
 from client.compare.results import Access, Span
 from client.compare.trace import Trace
 from crypto_modes.reports import Item
 from crypto_modes.verdicts import Finding
 
-FORGERIES = 300
-LATER = Access(measured=False, note="Belongs to the moderation vault, not part of this version.")
+# What a list is given of a labelled message: its first words, as such lists have them.
+PHRASE_WORDS, PHRASE_LIMIT = 12, 200
 PROVEN = ("verified", "confirmed")
 _BASIS = {
     "commitment": "Proven by the sender's commitment and the relay's stamp.",
@@ -56,15 +59,41 @@ class Line:
     got: Revealed
 
 
-async def reveal(relay: Relay) -> tuple[list[Line], bytes]:
-    """Run ``louverd reveal`` on the relay's data: parsed lines, and all of its output.
+def phrases(trace: Trace) -> list[str]:
+    """What the operator's list knows: how each labelled message begins."""
+    texts = (row.content.decode(errors="replace") for row in trace.rows if row.label)
+    return sorted({" ".join(text.split()[:PHRASE_WORDS])[:PHRASE_LIMIT] for text in texts})
+
+
+def thief(relay: Relay) -> Path:
+    """The settings of somebody inside who has a copy of the databases and of nothing else: where
+    the platform's key would be, he has one of his own making.
+    """
+    home = relay.home / "insider"
+    home.mkdir(mode=0o700)
+    for source in relay.data.glob("*.db"):
+        with (
+            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as database,
+            closing(sqlite3.connect(home / source.name)) as copy,
+        ):
+            database.backup(copy)
+        (home / source.name).chmod(0o600)
+    (home / "kek").touch(mode=0o600)
+    (home / "kek").write_bytes(os.urandom((relay.data / "kek").stat().st_size))
+    settings = home / "louver.toml"
+    settings.write_text(section("", {"data": str(home)}) + section("log", {"level": "error"}))
+    return settings
+
+
+async def reveal(config: Path) -> tuple[list[Line], bytes]:
+    """Run ``louverd reveal`` with these settings: parsed lines, and all of its output.
 
     Raises:
         LabFailure: the command failed.
     """
     begin = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server", "reveal", "--config", str(relay.config)),
+        *(sys.executable, "-m", "server", "reveal", "--config", str(config)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -92,7 +121,8 @@ async def reveal(relay: Relay) -> tuple[list[Line], bytes]:
 
 
 def insider(trace: Trace, logs: Sequence[Log], lines: Sequence[Line]) -> Access:
-    """What an operator read without any report. ``lines`` is every stored message."""
+    """What somebody with the databases read without anybody's leave. ``lines`` is every stored
+    message."""
     labelled = {
         sent.id: trace.rows[sent.row].content
         for log in logs
@@ -109,7 +139,49 @@ def insider(trace: Trace, logs: Sequence[Log], lines: Sequence[Line]) -> Access:
         readable=len(right) / len(labelled) if labelled else None,
         time_to_evidence_ms=_span(right),
         over_collection=round(disclosed / needed, 2) if right and needed else None,
-        note="The operator reads with the relay's own files and keys: no case, no log entry.",
+        approvals=0,
+        logged=0.0 if right else None,
+        note="A copy of the databases and no key: no case, no approval, and no trace in any log.",
+    )
+
+
+def scan(messages: Sequence[Message], found: Sequence[Judged], labelled: int) -> Access:
+    """What the operator's list found while messages passed, as it was reported and judged."""
+    truth = {message.id: message for message in messages}
+    hits = [pair for one in found for pair in one.pairs if pair[0].id in truth]
+    right = [item for item, got in hits if got.content == truth[item.id].content]
+    proven = [
+        item for item, got in hits if got.state in PROVEN and _true(truth[item.id], item, got)
+    ]
+    disclosed = sum(len(got.content) for one in found for _, got in one.pairs)
+    needed = sum(len(message.content) for message in messages)
+    return Access(
+        measured=True,
+        labelled=labelled,
+        readable=len({item.id for item in right}) / labelled if labelled else None,
+        verifiable=len({item.id for item in proven}) / labelled if labelled else None,
+        basis="record" if proven else "",
+        over_collection=round(disclosed / needed, 2) if right and needed else None,
+        labels=dict(_states(found)),
+        approvals=0,
+        note="The relay looks into each message before it seals it, where it can.",
+    )
+
+
+def legal_request(messages: Sequence[Message], got: Answered, labelled: int) -> Access:
+    """What a court's order brought to light, and whether the log has it."""
+    right = [each for each in messages if got.texts.get(each.id) == each.content]
+    needed = sum(len(message.content) for message in messages)
+    return Access(
+        measured=True,
+        labelled=labelled,
+        readable=len(right) / labelled if labelled else None,
+        time_to_evidence_ms=_spread([got.at_ms[each.id] for each in right]),
+        over_collection=round(got.disclosed / needed, 2) if right and needed else None,
+        approvals=len(APPROVERS),
+        logged=got.logged / got.readings if got.readings else None,
+        refused=got.refused,
+        note="Named conversations, from the first labelled message to the last; two approvals.",
     )
 
 
@@ -156,6 +228,7 @@ def user_report(
         forged_by={what: len(some) for what, some in forged.items()},
         labels=dict(states),
         labels_alone=dict(_states(alone)),
+        approvals=0,
         note=_BASIS[basis],
     )
 

@@ -17,7 +17,18 @@ from pathlib import Path
 import msgspec
 
 from client import Jwt, Keystore, connect
-from client.compare import desk, drill, machine, probes, proc, reporting, saturate, steps
+from client.compare import (
+    court,
+    desk,
+    drill,
+    machine,
+    office,
+    probes,
+    proc,
+    reporting,
+    saturate,
+    steps,
+)
 from client.compare.canary import Canaries
 from client.compare.fleet import Fleet, Round, fleet
 from client.compare.lab import Lab, LabFailure, Relay, environment
@@ -43,6 +54,8 @@ class Exposed:
     exposure: dict[str, Exposure]
     insider: Access
     user_report: Access
+    scan: Access
+    legal_request: Access
     notes: list[str] = field(default_factory=list)
 
 
@@ -103,7 +116,10 @@ async def exposure(lab: Lab, plan: Plan, mode: str, declared: dict[str, bool]) -
     """The trace again, under the eyes of every adversary; then the drill on what it left."""
     canaries = Canaries(str(plan.seed))
     async with contextlib.AsyncExitStack() as stack:
-        relay = await stack.enter_async_context(lab.relay(mode, f"exposed-{mode}", level="debug"))
+        watched = drill.phrases(plan.trace)
+        relay = await stack.enter_async_context(
+            lab.relay(mode, f"exposed-{mode}", level="debug", watched=watched)
+        )
         wire = await stack.enter_async_context(tap(relay.port))
         looking = probes.Probes(relay, canaries)
         tls = await asyncio.to_thread(machine.negotiated, relay.port, lab.certificates)
@@ -164,7 +180,8 @@ async def _watched(
     await asyncio.to_thread(looking.look_at_files)
     first = (introduced - before) / len(plan.trace.pairs)
     nothing = Access(measured=False)
-    return Exposed(round_, wired, first, kept, used, "", {}, nothing, nothing)
+    unknown = (nothing, nothing, nothing, nothing)
+    return Exposed(round_, wired, first, kept, used, "", {}, *unknown)
 
 
 async def _keep_looking(looking: probes.Probes, done: asyncio.Event) -> None:
@@ -174,11 +191,12 @@ async def _keep_looking(looking: probes.Probes, done: asyncio.Event) -> None:
 
 
 async def _drill(plan: Plan, lab: Lab, relay: Relay, load: Fleet, found: Exposed) -> bytes:
-    """The two measured paths; gives everything the operator could print."""
+    """All four paths; gives everything the operator could print."""
     messages = [message for log in found.round.logs for message in log.kept]
+    labelled = sum(bool(row.label) for row in plan.trace.rows)
     begun = time.monotonic()
     await load.report(fingerprint(lab.team.public))
-    files = await desk.fetch(relay)
+    files, scanned = desk.by_scanner(await desk.fetch(relay))
     token = relay.data / "admin.token"
     asking = Platform(confirm=f"http://127.0.0.1:{relay.internal}", token=token)
     alone = Platform(franking_keys=relay.data / "franking")
@@ -188,7 +206,7 @@ async def _drill(plan: Plan, lab: Lab, relay: Relay, load: Fleet, found: Exposed
 
     def judge_forged() -> dict[str, list[desk.Judged]]:
         honest = [one for each in genuine if each.report for one in reporting.single(each.report)]
-        made = reporting.forgeries(honest, drill.FORGERIES, plan.seed)
+        made = reporting.forgeries(honest, plan.size.forgeries, plan.seed)
         at = relay.home
         return {
             what: judge(desk.lay(at / f"forged-{what}", some, lab.team), asking)
@@ -198,10 +216,15 @@ async def _drill(plan: Plan, lab: Lab, relay: Relay, load: Fleet, found: Exposed
     genuine = await asyncio.to_thread(judge, files, asking)
     offline = await asyncio.to_thread(judge, files, alone)
     forged = await asyncio.to_thread(judge_forged)
-    labelled = sum(bool(row.label) for row in plan.trace.rows)
     found.user_report = drill.user_report(messages, genuine, offline, forged, begun, labelled)
-    lines, revealed = await drill.reveal(relay)
-    found.insider = drill.insider(plan.trace, found.round.logs, lines)
+    hits = await asyncio.to_thread(judge, scanned, asking)
+    found.scan = drill.scan(messages, hits, labelled)
+    async with office.staffed(relay, lab.team) as staff:
+        answered = await asyncio.to_thread(court.answer, staff, messages)
+    found.legal_request = drill.legal_request(messages, answered, labelled)
+    stolen, _ = await drill.reveal(await asyncio.to_thread(drill.thief, relay))
+    found.insider = drill.insider(plan.trace, found.round.logs, stolen)
+    _, revealed = await drill.reveal(relay.config)
     return revealed
 
 

@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.compare.issuer import ISSUER, Issuer
@@ -53,6 +53,7 @@ class Relay:
     internal: int
     pid: int
     certificates: Path
+    vault: int = 0  # where its vault listens, where it has one
 
     @property
     def url(self) -> str:
@@ -107,6 +108,7 @@ class Lab:
         """Make the throw-away CA and the team's key. Raises ``LabFailure``."""
         self.team.home.mkdir(mode=0o700)
         await louverd("moderation", "keygen", "--dir", str(self.team.home))
+        await louverd("moderation", "vault-key", "--dir", str(self.team.home))
         await louverd("certs", "dev", "--dir", str(self.certificates))
 
     def trust(self) -> ssl.SSLContext:
@@ -114,51 +116,51 @@ class Lab:
         return trust(self.certificates)
 
     @asynccontextmanager
-    async def relay(self, mode: str, name: str, *, level: str = "info") -> AsyncIterator[Relay]:
+    async def relay(
+        self, mode: str, name: str, *, level: str = "info", watched: Sequence[str] | None = None
+    ) -> AsyncIterator[Relay]:
         """A relay whose new conversations are in ``mode``, ready, and stopped at the end.
+        ``watched``: one with a vault, and a list of these phrases to look for.
 
         Raises ``LabFailure`` where it does not come up within 20 s.
         """
         home = self.directory / name
         home.mkdir()
-        port, internal = free_ports(2)
-        config = home / "louver.toml"
-        config.write_text(self._settings(mode, home, port, internal, level))
-        with (home / "relay.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "server", "serve", "--config", str(config)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(),
-            )
-        try:
-            await _ready(process, internal, home / "relay.log")
-            yield Relay(mode, home, port, internal, process.pid, self.certificates)
-        finally:
-            await _stop(process)
+        port, internal, vault = free_ports(3)
+        made = Relay(mode, home, port, internal, 0, self.certificates, vault)
+        made.config.write_text(self._settings(made, level, watched))
+        async with process(("serve", "--config", str(made.config)), made.log) as run:
+            await ready(run, internal, made.log)
+            yield replace(made, pid=run.pid)
 
-    def _settings(self, mode: str, home: Path, port: int, internal: int, level: str) -> str:
+    def _settings(self, relay: Relay, level: str, watched: Sequence[str] | None) -> str:
         certificates = self.certificates
         sections: dict[str, dict[str, object]] = {
-            "": {"mode": mode, "data": str(home / "data")},
+            "": {"mode": relay.mode, "data": str(relay.data)},
             "listen": {
-                "port": port,
+                "port": relay.port,
                 "certificate": str(certificates / "relay.pem"),
                 "key": str(certificates / "relay.key"),
             },
-            "internal": {"port": internal},
+            "internal": {"port": relay.internal},
             "store": {"durability": "full"},
             "accounts": {
                 "registration": "external",
                 "jwks": str(self.issuer.jwks),
                 "issuer": ISSUER,
             },
+            "keys": {"moderation": str(self.team.home / "vault.pub")},
             "moderation": {"key": str(self.team.home / "team.pub")},
             "limits": dict(_LIFTED),
             "log": {"level": level, "format": "json"},
         }
-        return "".join(_section(name, keys) for name, keys in sections.items())
+        if watched is not None:
+            sections["moderation"]["vault"] = f"http://127.0.0.1:{relay.vault}"
+        if watched:
+            phrases = relay.home / "phrases.txt"
+            phrases.write_text("\n".join(watched))
+            sections["scanning"] = {"lists": [f"flag:other:words:{phrases}"]}
+        return "".join(section(name, keys) for name, keys in sections.items())
 
 
 def trust(certificates: Path) -> ssl.SSLContext:
@@ -207,22 +209,43 @@ async def louverd(*arguments: str, accept: Sequence[int] = (0,)) -> bytes:
     return output
 
 
-def _section(name: str, keys: dict[str, object]) -> str:
+@asynccontextmanager
+async def process(arguments: Sequence[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """``louverd`` with these arguments, all it says in ``log``, stopped at the end."""
+    with log.open("wb") as said:
+        run = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env=environment(),
+        )
+    try:
+        yield run
+    finally:
+        await _stop(run)
+
+
+def section(name: str, keys: dict[str, object]) -> str:
+    """A table of a settings file."""
     # JSON's strings, numbers and booleans are TOML's.
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in keys.items()]
     return "".join([f"\n[{name}]\n" if name else "", *lines])
 
 
-async def _ready(process: asyncio.subprocess.Process, internal: int, log: Path) -> None:
-    url = f"http://127.0.0.1:{internal}/readyz"
+async def ready(
+    process: asyncio.subprocess.Process, port: int, log: Path, path: str = "/readyz"
+) -> None:
+    """Wait until it answers there. Raises ``LabFailure`` with what it said last."""
+    url = f"http://127.0.0.1:{port}{path}"
     try:
         async with asyncio.timeout(START_SECONDS):
             while not await asyncio.to_thread(_answers, url):
                 if process.returncode is not None:
-                    raise LabFailure(f"the relay did not start: {_last_words(log)}")
+                    raise LabFailure(f"{log.stem} did not start: {_last_words(log)}")
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise LabFailure(f"the relay is not ready: {_last_words(log)}") from None
+        raise LabFailure(f"{log.stem} is not ready: {_last_words(log)}") from None
 
 
 def _answers(url: str) -> bool:

@@ -7,21 +7,21 @@ What may live here: choosing and wording. What may not: HTML (``templates``), dr
 from __future__ import annotations
 
 import shlex
-from typing import Any, Literal
+from typing import Any
 
 from client.compare import words
-from client.compare.results import STEPS, Access, Exposure, ModeResult, Results
+from client.compare.results import STEPS, Access, Exposure, ModeResult, Results, Way
 from client.compare.words import estimate, interval, number, share
 
 Part = dict[str, Any]
-Path = Literal["scan", "user_report", "legal_request", "insider"]
 _SUMMARY = ("p50", "p90", "p95", "p99", "p999", "max")
-_PATHS: dict[Path, tuple[str, str]] = {
+_PATHS: dict[Way, tuple[str, str]] = {
     "insider": (
-        "The operator on their own",
+        "Somebody inside, on their own",
         (
-            "An operator with the relay's files and keys asks for every labelled message, without "
-            "anybody having reported it."
+            "Somebody with a copy of the databases and without the platform's key looks for every "
+            "labelled message, with nobody's leave. Where he reads, no log knows. An operator with "
+            "every file and key is in the table of adversaries above."
         ),
     ),
     "user_report": (
@@ -35,14 +35,31 @@ _PATHS: dict[Path, tuple[str, str]] = {
             "and laid on the team's desk past the relay."
         ),
     ),
-    "scan": ("Scanning", ""),
-    "legal_request": ("A legal request", ""),
+    "scan": (
+        "Scanning",
+        (
+            "While messages pass, the relay holds them to a list that has the labelled ones, before"
+            " it seals them; what is found is sealed to the moderation team. Where the relay cannot"
+            " read, there is nothing to hold to a list."
+        ),
+    ),
+    "legal_request": (
+        "A legal request",
+        (
+            "Through the moderation API and the vault: one of the staff opens a case, asks for each"
+            " conversation with a labelled message from the first of them to the last, two others "
+            "sign, and the vault enters it in the access log before it opens anything. The log was "
+            "copied and verified leaf by leaf. Without approval, and with only his own, the same "
+            "person was refused. Time is of machines: people take longer."
+        ),
+    ),
 }
 _MEASURED = (
     "readable", "verified or confirmed", "by", "verdicts on the messages",
     "verdicts with the franking keys, without asking the relay",
     "forged not refused (altered in)", "bytes disclosed per byte needed",
-    "time to evidence in ms, p50 / p99, all in one go",
+    "time to evidence in ms, p50 / p99, all in one go", "approvals by others",
+    "readings in the access log", "tries without approval, refused",
 )  # fmt: skip
 
 
@@ -83,6 +100,7 @@ def _mode(results: Results, name: str, place: int) -> Part:
     mode = results.modes[name]
     proof, forgeries = words.proof(mode.moderation["user_report"])
     return {
+        "access": words.staff(mode),
         "name": name,
         "place": (place - 1) % 6 + 1,
         "slats": _slats(mode),
@@ -307,6 +325,9 @@ def _access(got: Access) -> list[str]:
         forged,
         number(got.over_collection) if got.over_collection is not None else "–",
         f"{number(span.p50)} / {number(span.p99)}" if span else "–",
+        "–" if got.approvals is None else str(got.approvals),
+        "–" if got.logged is None else f"{got.logged:.0%}",
+        "–" if got.refused is None else f"{got.refused} of {got.refused}",
     ]
 
 

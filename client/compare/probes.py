@@ -35,7 +35,7 @@ CONTROLS = {
 }
 _WHY_NOT = {
     "bus": "one relay process has no bus of its own to listen to",
-    "vault_without_grant": "the moderation vault is not part of this version",
+    "vault_without_grant": "see the legal request: tries without approval were refused",
     "stolen_device_past": "not probed in this version",
     "stolen_device_future": "not probed in this version",
 }

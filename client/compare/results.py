@@ -138,6 +138,9 @@ class Step(_Part, frozen=True, kw_only=True):
     wire_bytes: float
 
 
+Way = Literal["scan", "user_report", "legal_request", "insider"]
+
+
 class Access(_Part, frozen=True, kw_only=True):
     """One path of the moderation drill. ``measured`` False: the other fields are None.
 
@@ -146,7 +149,9 @@ class Access(_Part, frozen=True, kw_only=True):
     is bytes disclosed per byte needed. ``basis`` is what proves a report: the
     relay's own ``record``, or the sender's ``commitment`` with the relay's stamp. ``labels`` counts
     the verdicts on reported messages (verified, confirmed, claim, refused), ``labels_alone`` those
-    of a team that has the franking keys and cannot ask the relay.
+    of a team that has the franking keys and cannot ask the relay. ``approvals`` by others were
+    needed for each reading, ``logged`` is the share of the readings that the access log has, and
+    ``refused`` counts tries without approval, all of which the vault refused.
     """
 
     measured: bool
@@ -161,6 +166,9 @@ class Access(_Part, frozen=True, kw_only=True):
     forged_by: dict[str, int] = {}
     labels: dict[str, int] = {}
     labels_alone: dict[str, int] = {}
+    approvals: int | None = None
+    logged: float | None = None
+    refused: int | None = None
     note: str = ""
 
 
@@ -201,7 +209,7 @@ class ModeResult(_Part, frozen=True, kw_only=True):
     duplicated: int
     reordered: int
     altered: int
-    moderation: dict[Literal["scan", "user_report", "legal_request", "insider"], Access]
+    moderation: dict[Way, Access]
     exposure: dict[str, Exposure]
     steps: dict[StepName, Step] = {}
 

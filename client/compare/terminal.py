@@ -121,6 +121,7 @@ def _table(found: Results) -> Table:
         ]),
         ("who can read", [m.words for m in modes]),
         ("  measured", [words.who_can_read(m) for m in modes]),
+        ("staff reads, of what is labelled", [words.staff(m) for m in modes]),
         ("can a report be proven", [" · ".join(words.proof(m.moderation["user_report"]))
                                     for m in modes]),
         ("deliveries; lost, dup., reord., altered", [

@@ -14,6 +14,7 @@ from client.compare.results import (
     Results,
     StepName,
     Threshold,
+    Way,
 )
 
 NOT_MEASURED = "not measured"
@@ -23,6 +24,11 @@ _PROVEN = {
     "commitment": "Yes, by the sender's commitment and the relay's stamp.",
     "record": "By the relay's own record only.",
     "": "Yes.",
+}
+_STAFF: dict[Way, str] = {
+    "scan": "scanning",
+    "insider": "database",
+    "legal_request": "order",
 }
 _LABELS = ("verified", "confirmed", "claim", "refused")
 ADVERSARY = {
@@ -112,12 +118,8 @@ NOT_AUDITED = {
 }
 MISSING = (
     (
-        "Scanning and legal requests: they belong to the moderation vault, which this version does "
-        "not have. They are shown as not measured, never as zero."
-    ),
-    (
-        "The bus (one process has none of its own), a vault without a grant, and stolen devices: "
-        "declared in the table, not yet probed."
+        "The bus (one process has none of its own) and stolen devices: declared in the table, not "
+        "yet probed. People: how long they take, and whether they should have approved."
     ),
     (
         "What each ingredient of a mode costs by itself: no mode without its post-quantum half, "
@@ -224,6 +226,23 @@ def who_can_read(mode: ModeResult) -> str:
     if kept:
         parts.append(f"not from {', '.join(kept)}")
     return "; ".join(parts) or NOT_MEASURED
+
+
+def staff(mode: ModeResult) -> str:
+    """What the staff of the platform get, path by path, in one line."""
+    told = []
+    for path, name in _STAFF.items():
+        got = mode.moderation[path]
+        if got.measured and got.readable is not None:
+            told.append(f"{name} {got.readable:.0%}{_trace(got)}")
+    return "; ".join(told) or NOT_MEASURED
+
+
+def _trace(got: Access) -> str:
+    if got.logged is None or not got.readable:
+        return ""
+    kept = "all in the log" if got.logged == 1 else "none in the log"
+    return f" ({got.approvals} approvals, {kept})" if got.approvals else f" ({kept})"
 
 
 def proof(access: Access) -> tuple[str, str]:
