@@ -15,7 +15,7 @@ from crypto_modes.e2ee import memory, pq_ratchet, ratchet
 from crypto_modes.e2ee import session as one_session
 from crypto_modes.e2ee.body import Recent
 from crypto_modes.e2ee.memory import Memory
-from crypto_modes.e2ee.session import Session
+from crypto_modes.e2ee.session import Session, Unsealed
 from crypto_modes.e2ee.sessions import (
     ACTIVE,
     CROSSED,
@@ -147,6 +147,23 @@ def test_purging_takes_the_keys_of_a_living_session_after_a_week_and_not_before(
     kept = own.active(PEER, NOW)
     assert kept is not None
     assert (kept.skipped, kept.oldest) == (0, 0)
+
+
+def test_a_skipped_key_that_was_used_is_gone_and_counted_off() -> None:
+    state = MemoryState()
+    own = Sessions(state)
+    one = session(b"1" * 8, 3, NOW)
+    state.put(ACTIVE, PEER, one_session.to_bytes(one))
+    keep(state, PEER, one.id)
+    rest = {PEER + one.id + CHAIN + bytes((0, 0, 0, n)) for n in (1, 2)}
+    for key in rest:
+        state.put(SKIPPED, key, b"k" * 32 + NOW.to_bytes(8, "big"))
+    late = Unsealed(b"", True, (), [(CHAIN, 0)])
+    assert own.opened(PEER, one, late, NOW + DAY, begins=False, late=True) is None
+    assert keys_of(state, SKIPPED) == rest
+    kept = own.active(PEER, NOW + DAY)
+    assert kept is not None
+    assert (kept.skipped, kept.oldest, kept.used) == (2, NOW, NOW + DAY)
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -10,7 +10,7 @@ import pytest
 
 from crypto_modes import e2ee, wire
 from crypto_modes.contract import Need, NeedBundles
-from crypto_modes.e2ee import handshakes
+from crypto_modes.e2ee import handshakes, header
 from crypto_modes.e2ee.header import HAS_KEY
 from crypto_modes.e2ee.memory import Memory
 from crypto_modes.e2ee.sending import FRAME_REST
@@ -47,6 +47,18 @@ def test_a_text_of_the_largest_size_is_sealed() -> None:
     _, alice, bob = talking()
     text = b"x" * wire.CONTENT_LIMIT
     assert bob.receive(alice.send(BOB, text)).content == text
+
+
+def test_what_begins_between_own_devices_names_no_policy() -> None:
+    """Their session serves every conversation, so it is bound to the policy of none."""
+    relay, alice, bob = couple()
+    laptop = Device(relay, ALICE, b"alice-laptop-002")
+    laptop.link(alice)
+    draft = alice.draft(BOB)
+    copies = alice.needing(lambda: alice.client.seal(draft)).copies
+    begun = {copy.device: header.parse(copy.body)[0].first for copy in copies}
+    named = {device: first.epoch for device, first in begun.items() if first is not None}
+    assert named == {bob.id: 1, laptop.id: 0}
 
 
 def test_bundles_that_nobody_used_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
