@@ -61,6 +61,17 @@ def test_what_begins_between_own_devices_names_no_policy() -> None:
     assert named == {bob.id: 1, laptop.id: 0}
 
 
+@pytest.mark.attack
+def test_12_a_bundle_begins_one_session_and_is_asked_for_anew() -> None:
+    """Its one-time keys serve once; who used them again would be refused as a replay."""
+    _, alice, bob = couple()
+    alice.send(BOB)
+    alice.client.linker.reset(BOB)
+    with pytest.raises(Need) as need:
+        alice.client.seal(alice.draft(BOB))
+    assert need.value.what == NeedBundles(BOB, (bob.id,))
+
+
 def test_bundles_that_nobody_used_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshakes, "BUNDLE_LIMIT", 2)
     relay, alice, bob = couple()
