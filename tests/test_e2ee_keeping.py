@@ -166,6 +166,31 @@ def test_a_skipped_key_that_was_used_is_gone_and_counted_off() -> None:
     assert (kept.skipped, kept.oldest, kept.used) == (2, NOW, NOW + DAY)
 
 
+def test_opening_takes_the_keys_past_a_week_and_leaves_the_younger_ones() -> None:
+    state = MemoryState()
+    own = Sessions(state)
+    one = session(b"1" * 8, 2, NOW)
+    keep(state, PEER, one.id)
+    younger = PEER + one.id + CHAIN + b"\0\0\0\1"
+    state.put(SKIPPED, younger, b"l" * 32 + (NOW + DAY).to_bytes(8, "big"))
+    both, opened = keys_of(state, SKIPPED), Unsealed(b"", False, (), [])
+    own.opened(PEER, one, opened, NOW + SKIPPED_LIFE, begins=False, late=False)
+    assert (keys_of(state, SKIPPED), one.skipped) == (both, 2)
+    own.opened(PEER, one, opened, NOW + SKIPPED_LIFE + 1, begins=False, late=False)
+    assert keys_of(state, SKIPPED) == {younger}
+    assert (one.skipped, one.oldest) == (1, NOW + DAY)
+
+
+def test_the_oldest_key_is_the_first_that_was_skipped() -> None:
+    """By it is decided whether any is past its time: taken too late, all would live longer."""
+    own, one = Sessions(MemoryState()), session(b"1" * 8)
+    for number in range(3):
+        fresh = (ratchet.Skipped(CHAIN, number, b"k" * 32),)
+        opened, now = Unsealed(b"", False, fresh, []), NOW + number * DAY
+        own.opened(PEER, one, opened, now, begins=False, late=False)
+        assert (one.skipped, one.oldest) == (number + 1, NOW)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_dropping_forgets_a_device_or_a_whole_account_and_nobody_else(whole: bool) -> None:
     state = MemoryState()
