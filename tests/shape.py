@@ -51,8 +51,8 @@ IMPORTS_ONLY: dict[str, tuple[str, ...]] = {
     "server.witness": ("crypto_modes", "server.secrets_file"),
     "server.outbox": ("crypto_modes", "server.link"),
     # a process of its own: it has no store, and knows the relay by what it answers
-    "server.vault": ("crypto_modes", "server.access_log", "server.certs", "server.hosting",
-                     "server.logs", "server.problems", "server.secrets_file",
+    "server.vault": ("crypto_modes", "server.access_log", "server.calls", "server.certs",
+                     "server.hosting", "server.logs", "server.problems", "server.secrets_file",
                      "server.settings_text", "server.settings_tree", "server.vault"),
 }  # fmt: skip
 

@@ -17,10 +17,13 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from crypto_modes.errors import BadConfig
+from crypto_modes.transparency.note import Verifier
 from server import logs
 from server.access_log.durable import DurableLog
 from server.access_log.exchange import TOKEN_PREFIX
 from server.access_log.routes import routes as log_routes
+from server.access_log.witnesses import ANSWER_LIMIT, Beside, Witnesses
+from server.calls import Caller
 from server.certs import server_context
 from server.hosting import Host
 from server.problems import handlers
@@ -36,6 +39,8 @@ from server.vault.settings import Settings
 from server.vault.staff import Staff
 
 TOKEN_LIMIT = 256
+# A quorum waits for the slowest witness, and so does who reads.
+WITNESS_SECONDS = 5.0
 
 
 class App:
@@ -63,7 +68,7 @@ class App:
         private_directory(data, "data")
         logs.configure(settings.log.level, settings.log.format, secret_file(data / "log.key", 32))
         token = relay_token(settings)
-        self.log = log = DurableLog(data)
+        self.log = log = DurableLog(data, witnesses=self._witnesses())
         await log.open()
         self._closing.push_async_callback(log.close)
         self.keys = open_keys(settings.keys, time.monotonic)
@@ -95,6 +100,16 @@ class App:
                 *log_routes(log, asking.of_request, token, notice_days=notice, now=now_ms),
             ]
         )
+
+    def _witnesses(self) -> Witnesses:
+        beside = []
+        for each in self.settings.witnesses:
+            caller = Caller(
+                each.address, each.authority, seconds=WITNESS_SECONDS, limit=ANSWER_LIMIT
+            )
+            self._closing.callback(caller.close)
+            beside.append(Beside(Verifier.decode(each.key), caller))
+        return Witnesses(beside, self.settings.witness_quorum)
 
     async def _listen(self, all_routes: Sequence[BaseRoute]) -> None:
         listen = self.settings.listen

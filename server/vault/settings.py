@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 
-from crypto_modes.errors import BadConfig
+from crypto_modes.errors import BadConfig, KeyRefused
+from crypto_modes.transparency.note import BY_WITNESS, Verifier
 from server.settings_text import literal
 from server.settings_tree import Address, Port, Section
 
@@ -85,6 +86,14 @@ class Log(Section):
     )
 
 
+class WitnessAt(Section):
+    """One witness of the access log, which somebody else runs."""
+
+    key: str = Field(description="Its public key, as `louverd witness --show` prints it.")
+    address: str = Field(description="https://host:port (http:// on loopback only).")
+    authority: str = Field(default="", description="Who certifies it (PEM); else the system's.")
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -102,6 +111,19 @@ class Settings(Section):
         ge=0,
         le=400,
         description="After how many days two people may find out that what they wrote was opened.",
+    )
+    witnesses: tuple[WitnessAt, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Who else signs that the access log only grows; each is a table [[witnesses]]"
+        " of key, address and, where needed, authority.",
+    )
+    witness_quorum: int = Field(
+        default=0,
+        ge=0,
+        le=8,
+        description="How many of them must have signed before anything is opened or decided. With"
+        " 0 nothing waits for them; with more, the log takes nothing while fewer answer.",
     )
     listen: Listen = Listen()
     relay: Relay = Relay()
@@ -189,6 +211,7 @@ def _sentence(details: Any) -> str:
 
 
 def _problems(settings: Settings) -> Iterator[str]:
+    yield from _witness_problems(settings)
     listen, keys = settings.listen, settings.keys
     if bool(listen.certificate) != bool(listen.key):
         yield "listen.certificate: a certificate needs its key and a key its certificate"
@@ -206,6 +229,25 @@ def _problems(settings: Settings) -> Iterator[str]:
             "keys.door: is missing, with keys.split and keys.team: a vault without a key opens"
             " nothing; `louverd moderation vault-key` makes one"
         )
+
+
+def _witness_problems(settings: Settings) -> Iterator[str]:
+    names = set()
+    for number, each in enumerate(settings.witnesses):
+        try:
+            found = Verifier.decode(each.key)
+            if found.kind != BY_WITNESS:
+                yield f"witnesses.{number}: this is the key of a log, not of a witness"
+            names.add(found)
+        except KeyRefused as error:
+            yield f"witnesses.{number}: {error}"
+        parts = urlsplit(each.address)
+        if parts.scheme != "https" and not (
+            parts.scheme == "http" and _is_loopback(parts.hostname or "")
+        ):
+            yield f"witnesses.{number}: address must be https:// (http:// on loopback only)"
+    if settings.witness_quorum > len(names):
+        yield "witness_quorum: is more than there are different witnesses, so nothing could be read"
 
 
 def _is_loopback(host: str) -> bool:
