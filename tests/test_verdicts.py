@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from crypto_modes import franking, reports, verdicts
 from crypto_modes.errors import CannotOpen, ReportRefused
 from crypto_modes.padding import pad
-from crypto_modes.reports import Item, Report
+from crypto_modes.reports import SCANNER, Item, Report
 from crypto_modes.verdicts import UNKNOWN, Answer, Finding, Note
 from tests import modes_oracle as oracle
 from tests.e2ee_relay import BOB, FRANKING_KEY, couple
@@ -65,6 +65,31 @@ def test_in_the_other_modes_the_relay_confirms_and_nobody_verifies() -> None:
             (found,) = verdicts.judge(report_of(item), [answered])
             assert found.state == state
             assert found.content == (b"" if state == "refused" else b"plain words")
+
+
+@pytest.mark.parametrize(
+    ("seq", "answered", "state"),
+    [
+        (7, YES, "confirmed"),
+        (7, Answer("no", "no such record"), "refused"),
+        # Held back, and so never stored: the relay has nothing by which it could confirm or deny.
+        (0, YES, "claim"),
+        (0, Answer("no", "no such record"), "claim"),
+    ],
+)
+def test_what_scanning_found_is_judged_by_the_relays_record(
+    seq: int, answered: Answer, state: str
+) -> None:
+    (found,) = verdicts.judge(report_of(plain_item(seq=seq), reporter=SCANNER), [answered])
+    assert found.state == state
+    assert ("keeps no message" in found.reason) == (seq == 0)
+
+
+def test_a_number_of_zero_excuses_nobody_but_the_scanner() -> None:
+    report = report_of(plain_item(seq=0))
+    (found,) = verdicts.judge(report, [Answer("no", "no such record")])
+    assert (found.state, found.reason) == ("refused", "no such record")
+    assert verdicts.judge(report, [YES])[0].state == "confirmed"
 
 
 @pytest.mark.attack(41)
