@@ -59,6 +59,7 @@ TESTS: dict[str, str] = {
     "grants": "grants",
     "holds": "holds",
     "scanning": "scanners",
+    "shamir": "shamir",
     "door": "door",
     "vault": "door",
     "wire/codec": "wire",

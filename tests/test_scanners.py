@@ -153,6 +153,13 @@ def test_a_hit_says_what_of_which_list_and_what_follows() -> None:
             kind("spam.txt", "flag", [""])
 
 
+def test_one_hit_that_holds_is_enough() -> None:
+    flag, hold = scanning.Hit("flag", "l", "x"), scanning.Hit("hold", "l", "x")
+    assert scanning.held([flag, hold])
+    assert not scanning.held([flag, flag])
+    assert not scanning.held([])
+
+
 def test_entries_that_overlap_are_all_found() -> None:
     assert finds(words("harm now", "now or", "now"), "harm now or never") == [
         "harm now",

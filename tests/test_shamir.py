@@ -97,6 +97,22 @@ def test_what_is_no_splitting_is_refused(threshold: int, count: int) -> None:
         shamir.split(SECRET, threshold, count, os.urandom)
 
 
+@pytest.mark.parametrize("count", [2, 5, shamir.MOST])
+def test_shares_are_numbered_from_one(count: int) -> None:
+    shares = shamir.split(SECRET, 2, count, os.urandom)
+    assert [share.index for share in shares] == list(range(1, count + 1))
+    assert {(share.threshold, share.count) for share in shares} == {(2, count)}
+
+
+@pytest.mark.parametrize(("threshold", "count", "index"), [(3, 2, 1), (2, 3, 4), (4, 3, 4)])
+def test_numbers_that_no_share_has_are_refused(threshold: int, count: int, index: int) -> None:
+    """Also where whoever wrote them made the check anew."""
+    numbers = {"threshold": threshold, "count": count, "index": index}
+    share = shamir.Share(key=bytes(16), value=bytes(32), **numbers)
+    with pytest.raises(KeyRefused, match="numbers that no share has"):
+        shamir.decode(share.encode())
+
+
 def test_a_share_does_not_print_itself() -> None:
     share = shamir.split(SECRET, 2, 2, os.urandom)[0]
     assert share.value.hex() not in repr(share)
