@@ -60,6 +60,7 @@ TESTS: dict[str, str] = {
     "holds": "holds",
     "scanning": "scanners",
     "shamir": "shamir",
+    "scope": "scope",
     "door": "door",
     "vault": "door",
     "wire/codec": "wire",
