@@ -72,6 +72,10 @@ class Effects:
         found = await self._relay.store.account(account)
         return found.name if found is not None else ""
 
+    async def account(self, name: str) -> bytes:
+        found = await self._relay.store.account_named(name)
+        return found.id if found is not None else b""
+
     async def parties(self, conversation: bytes) -> tuple[bytes, bytes] | None:
         return await self._relay.store.parties(conversation)
 

@@ -87,6 +87,9 @@ class Relay:
     async def name(self, account: bytes) -> str:
         return self.names.get(account, "")
 
+    async def account(self, name: str) -> bytes:
+        return next((one for one, each in self.names.items() if each == name), b"")
+
     async def parties(self, conversation: bytes) -> tuple[bytes, bytes] | None:
         return {TALK: (ALICE, BOB), OTHER: (BOB, CAROL)}.get(conversation)
 

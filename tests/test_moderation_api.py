@@ -77,6 +77,7 @@ def guarded() -> dict[str, tuple[str, str]]:
     for route in routes():
         if route.name not in OPEN:
             path = route.path.format(number=1, name="adam", **dict.fromkeys(_IDS, ID))
+            path += "?name=bob" if route.name == "find_account" else ""
             (method,) = route.methods
             found[route.name] = (method, path)
     return found
@@ -157,6 +158,8 @@ async def test_a_report_goes_from_the_queue_to_an_appeal_that_is_decided(api: Of
     assert (await api("mara", "GET", "/reports/1")).json["state"] == "actioned"
     found = await api("sven", "GET", f"/accounts/{BOB.hex()}")
     assert (found.json["name"], found.json["standing"]["reporters"]) == ("bob", 1)
+    assert (await api("sven", "GET", "/accounts?name=bob")).json == found.json
+    assert (await api("sven", "GET", "/accounts?name=nobody")).status == 404
 
     await api.rig.moderation.appeals.file(BOB, bytes.fromhex(action), "it was a joke")
     seen = await api("sven", "GET", f"/appeals/{action}")

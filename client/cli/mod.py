@@ -132,7 +132,7 @@ def queue(
         str, typer.Option(help="open, in_review, actioned, dismissed, appealed, upheld, reversed.")
     ] = "",
     mine: Annotated[bool, typer.Option("--mine", help="Only those that you look at.")] = False,
-    account: Annotated[str, typer.Option(help="Only those about this account (id).")] = "",
+    account: Annotated[str, typer.Option(help="Only those about this account: name or id.")] = "",
     floods: Annotated[
         bool, typer.Option("--floods", help="Reporters with many reports in an hour instead.")
     ] = False,
@@ -147,7 +147,8 @@ def queue(
             desk.all("/reports/floods", words.flood)
             return
         who = "me" if mine else ""
-        desk.list("/reports", words.report, state=state, assignee=who, account=account)
+        about = desk.account(account)
+        desk.list("/reports", words.report, state=state, assignee=who, account=about)
 
     at_desk(work, profile, home, as_json)
 
@@ -196,19 +197,19 @@ def open_report(
 
 @app.command()
 def account(
-    id: Annotated[str, typer.Argument(help="Its id, 32 hexadecimal digits.")],
+    account: Annotated[str, typer.Argument(help="Its name or its id.")],
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
     """Show an account's name, and how often it was reported by how many."""
-    at_desk(lambda desk, _: desk.show(f"/accounts/{id}"), profile, home, as_json)
+    at_desk(lambda desk, _: desk.show(f"/accounts/{desk.account(account)}"), profile, home, as_json)
 
 
 @app.command()
 def act(
     kind: Annotated[str, typer.Argument(help="warn, mute, suspend or remove.")],
-    account: Annotated[str, typer.Option(help="About which account (id).")],
+    account: Annotated[str, typer.Option(help="About which account: name or id.")],
     facts: Facts,
     rule: Rule,
     report: Annotated[int, typer.Option(help="The report that this settles.")] = 0,
@@ -225,10 +226,11 @@ def act(
     def work(desk: Any, _: Any) -> None:
         body: dict[str, object] = {
             "kind": kind,
-            "account": account,
+            "account": desk.account(account),
             "statement": {"facts": facts, "rule": rule},
         }
-        more = {"until": milliseconds(until), "conversation": conversation, "seqs": seq}
+        more = {"until": milliseconds(until), "conversation": desk.conversation(conversation)}
+        more["seqs"] = seq
         body |= {name: value for name, value in more.items() if value}
         if bool(report) == bool(case):
             raise typer.BadParameter("name a report (--report N) or a case (--case ID)")

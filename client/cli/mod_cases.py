@@ -19,8 +19,10 @@ grants = typer.Typer()
 Case = Annotated[str, typer.Argument(help="The case's id.")]
 Grant = Annotated[str, typer.Argument(help="The grant's id.")]
 Hold = Annotated[str, typer.Argument(help="The hold's id.")]
-Accounts = Annotated[list[str] | None, typer.Option("--account", help="An id; repeatable.")]
-Talks = Annotated[list[str] | None, typer.Option("--conversation", help="An id; repeatable.")]
+Accounts = Annotated[list[str] | None, typer.Option("--account", help="Name or id; repeatable.")]
+Talks = Annotated[
+    list[str] | None, typer.Option("--conversation", help="Its id, or alice,bob; repeatable.")
+]
 Basis = Annotated[str, typer.Option(help="user_report, legal_request, emergency, preservation.")]
 
 
@@ -55,8 +57,8 @@ def open_case(
             "authority": authority,
             "reference": reference,
             "country": country,
-            "accounts": account or [],
-            "conversations": conversation or [],
+            "accounts": [desk.account(each) for each in account or ()],
+            "conversations": [desk.conversation(each) for each in conversation or ()],
             **{name: milliseconds(text) for name, text in times.items()},
         }
         desk.open_case(body, take=take)
@@ -182,7 +184,7 @@ def ask(
     def work(desk: Any, _: Any) -> None:
         body = {
             "case": case,
-            "conversation": conversation,
+            "conversation": desk.conversation(conversation),
             "first": first,
             "last": last,
             # A second less than asked: the clocks of two machines are never quite the same.
@@ -267,8 +269,8 @@ def read(
 def ask_hold(
     case: Case,
     reason: Reason,
-    account: Annotated[str, typer.Option(help="Keep what this account (id) sent ...")] = "",
-    conversation: Annotated[str, typer.Option(help="... or this conversation (id).")] = "",
+    account: Annotated[str, typer.Option(help="Keep what this account sent ...")] = "",
+    conversation: Annotated[str, typer.Option(help="... or this conversation.")] = "",
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,
@@ -277,7 +279,8 @@ def ask_hold(
 
     def work(desk: Any, _: Any) -> None:
         target = "account" if account else "conversation"
-        body = {"case": case, "target": target, "place": account or conversation, "reason": reason}
+        place = desk.account(account) or desk.conversation(conversation)
+        body = {"case": case, "target": target, "place": place, "reason": reason}
         desk.make("/holds", body)
 
     at_desk(work, profile, home, as_json)

@@ -20,7 +20,7 @@ Facts = Annotated[str, typer.Option(help="What happened, for the user to read.")
 Rule = Annotated[str, typer.Option(help="Which rule that breaks, or does not.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 Until = Annotated[str, typer.Option(help="2026-12-31, 2026-12-31T12:00, or 30m, 12h, 7d from now.")]
-Conversation = Annotated[str, typer.Option(help="The conversation's id.")]
+Conversation = Annotated[str, typer.Option(help="Its id, or who talks there: alice,bob.")]
 Seqs = Annotated[list[int] | None, typer.Option(help="A message's number; repeatable.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Sign without asking.")]
 _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -6,6 +6,7 @@ What may live here: the steps of each command over the API and the vault. What m
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -21,9 +22,11 @@ from crypto_modes.contract import ID_SIZE
 from crypto_modes.errors import BadArgument, GrantRefused
 from crypto_modes.grants import Approval, Grant
 from crypto_modes.holds import Order
+from crypto_modes.policy import conversation_id
 
 Fields = Mapping[str, Any]
 T = TypeVar("T", bound=msgspec.Struct)
+_ID = re.compile("[0-9a-f]{32}")
 # From the weakest to the strongest; a report is as good as its weakest message.
 _EVIDENCE = ("claim", "confirmed", "verified")
 
@@ -35,6 +38,22 @@ class Desk:
         self._terms = terms
         self._post = Post(terms.place)
         self._office = Office(self._post)
+
+    # --- who and where ---
+
+    def account(self, text: str) -> str:
+        """The id of an account that is given by its id or its name; empty for nothing."""
+        if not text or _ID.fullmatch(text):
+            return text
+        return str(self._office.get("/accounts", name=text).json["id"])
+
+    def conversation(self, text: str) -> str:
+        """The id of a conversation that is given by it, or as the two who talk: ``alice,bob``."""
+        first, comma, second = text.partition(",")
+        if not comma:
+            return text
+        pair = [bytes.fromhex(self.account(each.strip())) for each in (first, second)]
+        return conversation_id(*pair).hex()
 
     # --- looking ---
 

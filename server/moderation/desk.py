@@ -36,6 +36,9 @@ class Hooks(Protocol):
     async def name(self, account: bytes) -> str:
         """The name of an account; empty where there is none."""
 
+    async def account(self, name: str) -> bytes:
+        """The account of that name; empty where there is none."""
+
     async def parties(self, conversation: bytes) -> tuple[bytes, bytes] | None:
         """The two accounts of a conversation that has messages."""
 

@@ -9,6 +9,7 @@ POST    /reports/N/release         back to nobody
 POST    /reports/N/findings        whom it is about, of what kind it is, what is proven
 POST    /reports/N/action          settle it with a measure
 POST    /reports/N/dismissal       settle it with none
+GET     /accounts?name=            an account by its name
 GET     /accounts/ID               an account's name, and how often it was reported
 ======  =========================  ====================================================
 """
@@ -43,7 +44,7 @@ from server.moderation.api.shapes import (
     shown,
 )
 from server.moderation.queue import Findings
-from server.moderation.records import Action, Flood, Report, ReportState, Standing
+from server.moderation.records import Action, Flood, Report, ReportState, Standing, Unknown
 
 router = APIRouter(route_class=Guarded, tags=["reports"])
 Number = Annotated[int, Path(ge=1, lt=1 << 53)]
@@ -135,6 +136,15 @@ async def dismiss_report(step: Change, number: Number, body: Dismissal) -> Respo
     """Settle it with none; the reporter is told why."""
     measure = read(body, Measure, kind="none")
     return answer(await step.desk.actions.on_report(step.who, number, measure, step.version), 201)
+
+
+@router.get("/accounts", **described.one(Account))
+async def find_account(step: Look, name: Annotated[str, Query(pattern=NAME_PATTERN)]) -> Response:
+    """The account of that name."""
+    account = await step.desk.desk.hooks.account(name)
+    if not account:
+        raise Unknown(f"nobody is called {name!r} here")
+    return await show_account(step, account)
 
 
 @router.get("/accounts/{account}", **described.one(Account))

@@ -37,6 +37,7 @@ ALLOWED: Mapping[str, tuple[Role, ...]] = {
     "list_reports": LOOKERS,
     "list_floods": LOOKERS,
     "show_report": LOOKERS,
+    "find_account": LOOKERS,
     "show_account": LOOKERS,
     "assign_report": REVIEWERS,
     "release_report": REVIEWERS,
