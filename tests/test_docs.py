@@ -146,9 +146,9 @@ def shown_commands() -> list[tuple[str, tuple[str, ...]]]:
 
 GROUPS = {
     *("attachments", "backup", "certs", "config", "devices", "keys", "moderation", "modes"),
-    *("policy", "report", "reports", "sunset", "vault"),
+    *("mod", "policy", "report", "reports", "staff", "sunset", "vault"),
 }
-INNER_GROUPS = {("vault", "staff")}
+INNER_GROUPS = {("mod", "case"), ("mod", "hold"), ("mod", "staff"), ("vault", "staff")}
 
 
 @functools.cache
