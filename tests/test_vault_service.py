@@ -17,13 +17,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from client import log_files
 from crypto_modes import disclosure, grants
 from crypto_modes.disclosure import Disclosure, OpenCall, Opened, ReportCall
-from crypto_modes.errors import BadConfig
+from crypto_modes.errors import BadConfig, Forbidden, LogUnavailable
 from crypto_modes.policy import conversation_id
 from crypto_modes.reports import Item, Report, seal, tags
 from crypto_modes.transparency import note
+from crypto_modes.transparency.access_log import Entry
 from server.certs import make_dev_certificates
+from server.moderation.vault_client import VaultLog
 from server.store import SealedReport
 from server.vault import staff
 from server.vault.app import App
@@ -271,3 +274,27 @@ async def test_a_vault_without_its_token_does_not_start(service: Service, tmp_pa
             await start_vault(
                 service.relay, tmp_path / "keys" / "vault.key", tmp_path / "no", relay=relay
             )
+
+
+# --- the log, through the same door ---
+
+
+@pytest.mark.asyncio
+async def test_the_relay_enters_its_steps_and_the_auditor_reads_all_of_them(
+    service: Service,
+) -> None:
+    assert (await service.call(disclosure.OPEN, service.order(), "lena"))[0] == 200
+    url = f"http://127.0.0.1:{service.app.host.port}"
+    relays = VaultLog(url, (service.relay.data / "vault.token").read_text().strip())
+    now = time.time_ns() // 1_000_000
+    await relays.append([Entry(kind="case", time=now, case=CASE, actor="lena")])
+    with pytest.raises(LogUnavailable):
+        await relays.append([Entry(kind="read", time=now, case=CASE, actor="lena")])
+    site, auda = log_files.Site(url), log_files.Staff("auda", KEYS["auda"])
+    found = await asyncio.to_thread(log_files.fetch_opened, site, auda, now)
+    kinds = [each.entry.kind for each in found if each.entry is not None]
+    assert kinds == [*["staff"] * len(STAFF), "read", "case"]
+    otto = log_files.Staff("otto", KEYS["otto"])
+    with pytest.raises(Forbidden):
+        await asyncio.to_thread(log_files.fetch_opened, site, otto, now)
+    relays.close()
