@@ -10,9 +10,9 @@ import pytest
 from crypto_modes import grants
 from crypto_modes.errors import BadArgument, Forbidden, GrantRefused, LogUnavailable, LouverError
 from crypto_modes.grants import Approval
-from server.moderation.cases import Opening
+from server.moderation.cases import OF_A_CASE, Opening
 from server.moderation.queue import Findings
-from server.moderation.records import Asked, Case, WrongState
+from server.moderation.records import Asked, Audit, Case, WrongState
 from tests.moderation_rig import (
     ALICE,
     BOB,
@@ -123,6 +123,28 @@ async def test_an_auditor_under_another_account_does_not_approve(tmp_path: Path)
             await made.moderation.cases.audit(PEOPLE["saul"], asked.case, "in order")
         (audit,) = await made.moderation.cases.audits(PEOPLE["lena"], asked.case)
         assert (audit.auditor, audit.note) == ("anna", "in order so far")
+
+
+@pytest.mark.asyncio
+async def test_no_part_in_a_case_is_ever_overlooked(tmp_path: Path) -> None:
+    """Grants, holds and audits of a case are bounded, so that all of them are looked at."""
+    async with rig(tmp_path) as made:
+        asked = await _asked(made)
+        audits = [
+            Audit(
+                id=number.to_bytes(16, "big"),
+                case=asked.case,
+                time=NOW,
+                auditor="anna",
+                subject="sven s." if number == OF_A_CASE - 1 else "anna a.",
+                note="seen",
+            )
+            for number in range(OF_A_CASE)
+        ]
+        await made.store.put(*audits)
+        assert "a third person" in await _refused(made, asked, "sven")
+        with pytest.raises(BadArgument, match="100 audits at most"):
+            await made.moderation.cases.audit(PEOPLE["anna"], asked.case, "seen again")
 
 
 @pytest.mark.asyncio

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from crypto_modes import grants
 from crypto_modes.errors import GrantRefused, LogUnavailable, LouverError
 from crypto_modes.holds import Order
 from server.moderation.records import Case, Hold, WrongState
@@ -91,6 +92,28 @@ async def _refused(made: Rig, hold: Hold, who: str) -> str:
     assert await made.moderation.holds.get(LENA, hold.id) == before
     assert made.log.entries[-1].kind == "refused"
     return str(caught.value)
+
+
+@pytest.mark.asyncio
+async def test_an_approval_covers_every_field_of_an_order(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        case = await made.opened("lena", preservation())
+        signed = order(case)
+        given = approval("sven", signed)
+        assert grants.check_approval(signed, given, made.staff).name == "sven"
+        for fields in (
+            {"case": ALICE},
+            {"event": "lift"},
+            {"target": "conversation"},
+            {"place": ALICE},
+            {"requester": "luca"},
+            {"reason": "the court will want it!"},
+            {"nonce": b"?" * 16},
+        ):
+            other = msgspec.structs.replace(signed, **fields)
+            assert other.id != signed.id
+            with pytest.raises(GrantRefused, match="is not for this"):
+                grants.check_approval(other, given, made.staff)
 
 
 @pytest.mark.asyncio

@@ -157,6 +157,9 @@ class Cases:
                     f"{who.name} took part in this case; somebody else must audit it"
                 )
                 await desk.refuse(who, error, case=case, basis=found.basis)
+            if len(await desk.store.find(Audit, 0, OF_A_CASE, case=case)) >= OF_A_CASE:
+                # Else somebody could have a part in the case that nobody looks for any more.
+                raise BadArgument(f"a case has {OF_A_CASE} audits at most, and this one has them")
             audit = Audit(
                 id=desk.random(ID_SIZE),
                 case=case,
