@@ -29,6 +29,7 @@ from server.settings_tree import KINDS
 
 ROOT = Path(__file__).parents[1]
 PLAIN = ("listen.insecure=true",)
+VAULT = [*PLAIN, "moderation.vault=https://v.example"]
 
 
 @pytest.fixture(autouse=True)
@@ -251,6 +252,13 @@ def test_no_value_breaks_a_message_into_lines(text: str) -> None:
         ([*PLAIN, "accounts.jwks=/nowhere"], "accounts.jwks names '/nowhere'"),
         ([*PLAIN, "moderation.vault=http://v.example"], "moderation.vault must be an https://"),
         ([*PLAIN, "moderation.vault_authority=/nowhere"], "means nothing without an https://"),
+        ([*PLAIN, "moderation.jwks=https://id.example"], "moderation.jwks means nothing without"),
+        ([*VAULT, "moderation.jwks=https://id.example"], "moderation.audience is missing"),
+        ([*VAULT, "moderation.jwks=http://id.example"], "must be a file or an https:// address"),
+        ([*VAULT, "moderation.jwks=/nowhere"], "moderation.jwks names '/nowhere'"),
+        ([*VAULT, "moderation.webhook=http://x.example"], "moderation.webhook must be an https"),
+        ([*VAULT, "moderation.webhook_key=/nowhere"], "moderation.webhook_key names '/nowhere'"),
+        ([*VAULT, "moderation.webhook_types=user"], "names two types"),
         (
             [*PLAIN, "moderation.vault=https://v.example", "moderation.vault_authority=/nowhere"],
             "moderation.vault_authority names '/nowhere'",

@@ -12,12 +12,13 @@ import pytest_asyncio
 from crypto_modes.errors import LogUnavailable, TokenExpired, Unauthorized
 from crypto_modes.keys import SigningKey
 from server.accounts import Passwords
-from server.moderation import second_factor
+from server.moderation import second_factor, sqlite
+from server.moderation.records import Case
 from server.moderation.roster import Roster
 from server.moderation.sessions import LIFE, LONGEST, OF_ONE_PERSON
 from server.moderation.staff import INVITE_LIFE, LOGIN_BURST, Hasher
 from tests.moderation_office import PASSWORD, PEPPER, OfficeRig, office, stored
-from tests.moderation_rig import MINUTE, PEOPLE
+from tests.moderation_rig import MINUTE, PEOPLE, rig
 
 NINA = {"name": "nina", "subject": "nina n.", "role": "moderator"}
 KEY = SigningKey(b"n" * 32)
@@ -151,6 +152,22 @@ async def test_no_stored_byte_lets_anybody_in(api: OfficeRig, tmp_path: Path) ->
     assert member.id in kept
     for kept_nowhere in (asked.json["invite"].encode(), secret, api.tokens["adam"].encode()):
         assert kept_nowhere not in kept
+
+
+@pytest.mark.asyncio
+async def test_a_file_from_before_there_was_a_staff_is_upgraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tmp_path / "schema"
+    before.mkdir()
+    (before / "001.sql").write_bytes((sqlite.SCHEMA / "001.sql").read_bytes())
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "SCHEMA", before)
+        async with rig(tmp_path) as old:
+            case = await old.opened()
+    async with office(tmp_path) as api:
+        assert await api.rig.store.get(Case, case.id) == case
+        assert api.roster.people() == PEOPLE
 
 
 # --- logging in ---
