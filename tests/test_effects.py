@@ -109,17 +109,19 @@ async def test_a_send_pays_no_memory_for_the_check(relay: Running) -> None:
     muted = relay.app.relay.effects.muted
     muted.update({os.urandom(16): now() + DAY for _ in range(100)})
     assert relay.app.relay.outgoing._muted is muted
-    account, found = os.urandom(16), False
+    account, found, grown = os.urandom(16), False, []
     gc.disable()
     try:
-        before = sys.getallocatedblocks()
-        for _ in range(10_000):
-            found = found or account in muted
-        after = sys.getallocatedblocks()
+        for _ in range(5):
+            before = sys.getallocatedblocks()
+            for _ in range(10_000):
+                found = found or account in muted
+            grown.append(sys.getallocatedblocks() - before)
     finally:
         gc.enable()
     assert not found
-    assert after - before < 10  # a few of the interpreter's own, none per look-up
+    # The least of a few rounds: other threads of the relay allocate when they like.
+    assert min(grown) < 10  # a few of the interpreter's own, none per look-up
 
 
 # --- suspension ---
