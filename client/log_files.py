@@ -12,7 +12,6 @@ from __future__ import annotations
 import http.client
 import os
 import ssl
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from crypto_modes.disclosure import HEADER, to_header
 from crypto_modes.errors import BadArgument, ConnectionLost, Forbidden, LogRefused
 from crypto_modes.grants import sign_request
 from crypto_modes.keys import SigningKey
@@ -30,7 +30,6 @@ from crypto_modes.transparency.tiles import LEAF_LIMIT, WIDTH, Read, Tile, of_si
 
 CHECKPOINT = "checkpoint"
 OPENED = "entries.json"
-HEADER = "Louver-Request"
 PREFIX = "/log/v1/"
 SECONDS = 10.0
 ANSWER_LIMIT = WIDTH * (LEAF_LIMIT + 2)
@@ -142,9 +141,7 @@ def fetch_opened(site: Site, staff: Staff, now: int) -> list[Opened]:
         place = f"{PREFIX}opened?start={len(found)}&limit={PAGE}"
         nonce = os.urandom(16)
         signed = sign_request(staff.key, place, b"", staff.name, now, nonce)
-        status, content = site.ask(
-            place, {HEADER: urlsafe_b64encode(msgspec.json.encode(signed)).decode()}
-        )
+        status, content = site.ask(place, {HEADER: to_header(signed)})
         if status != HTTPStatus.OK:
             raise Forbidden(f"the vault shows {staff.name} no entries ({status})")
         page = decode_opened(content)

@@ -39,12 +39,13 @@ from crypto_modes.e2ee import body, devices, handover, header, linking, session
 from crypto_modes.e2ee.sessions import ACTIVE
 from crypto_modes.errors import LouverError
 from crypto_modes.keys import AgreementKey, SigningKey, TeamKey
-from crypto_modes.transparency import access_log, tiles
+from crypto_modes.transparency import access_log, tiles, witnessing
 from crypto_modes.transparency.note import Checkpoint, Note, Verifier
 from crypto_modes.transparency.tree import Frontier
 from server import jwks
 from server.gateway import handshake
 from server.gateway.inbox import Inbox
+from tests import audited_log
 from tests.e2ee_relay import ALICE, BOB, couple, talking
 from tests.grant_labels import GRANT
 from tests.labels import AT_REST, FIRST, STRENGTHS, at_rest_server
@@ -327,6 +328,7 @@ def decoders() -> dict[str, Decoder]:
         "log key": Decoder(text(Verifier.decode), published("transparency_note.json")),
         "note": Decoder(Note.decode, published("transparency_note.json")),
         "checkpoint": Decoder(text(Checkpoint.decode), published("transparency_note.json")),
+        "request to a witness": Decoder(witnessing.Request.decode, (asked_of_a_witness(),)),
         "frontier": Decoder(Frontier.decode, (Frontier(5, (KEY, KEY)).encode(),)),
         "key store header": Decoder(
             lambda data: _read_header(data, Path("store")),
@@ -335,6 +337,11 @@ def decoders() -> dict[str, Decoder]:
         **outside(),
         **at_the_vault(),
     }
+
+
+def asked_of_a_witness() -> bytes:
+    head = audited_log.head_of(audited_log.leaves(2))
+    return witnessing.Request(1, (KEY,), head).encode()
 
 
 def careless() -> Decoder:

@@ -59,6 +59,7 @@ EVERY = (
     "records of the relay",
     "ref of a frame",
     "report",
+    "request to a witness",
     "scanned message",
     "sealed report",
     "server frame, json",
