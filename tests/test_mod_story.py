@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,31 +86,39 @@ class Story:
         return [each.entry.kind for each in found if each.entry is not None]
 
 
-async def begun(start_relay: StartRelay, place: Path) -> tuple[Story, Any, Any]:
+@asynccontextmanager
+async def begun(start_relay: StartRelay, place: Path) -> AsyncIterator[tuple[Story, Any, bytes]]:
     """The two of them, and two users who wrote to each other in ``at_rest``."""
     keys, _ = with_door(place / "keys")
-    relay = await start_relay("at_rest", keys=keys)
-    internal = relay.app.settings.internal.model_copy(update={"port": relay.app.internal.port})
-    settings = Settings(
-        data=place / "vault",
-        listen=Listen(port=0),
-        relay=RelaySettings(
-            address=f"http://127.0.0.1:{internal.port}", token=str(relay.data / "vault.token")
-        ),
-        keys=Keys(
-            door=(str(place / "keys" / "vault.key"),),
-            team=(key_file(place / "team.key", TEAM.raw),),
-        ),
-    )
-    vault = VaultApp(settings)
-    await vault.start()
-    url = f"http://127.0.0.1:{vault.host.port}"
-    await relay.restart(internal=internal, moderation=Moderation(vault=url))
-    alice, bob = await relay.enter("alice"), await relay.enter("bob")
-    await alice.say(bob, "HARM-0007")
-    await bob.say(alice, "leave me alone")
-    (heard,) = await bob.hear()
-    return Story(relay, vault, place), heard, conversation_id(alice.account, bob.account)
+    with socket.socket() as kept:
+        # Each is told where the other is, so one port is known, and nobody else's, beforehand.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        moderation = Moderation(vault=f"http://127.0.0.1:{port}")
+        relay = await start_relay("at_rest", keys=keys, moderation=moderation)
+        asked = RelaySettings(
+            address=f"http://127.0.0.1:{relay.app.internal.port}",
+            token=str(relay.data / "vault.token"),
+        )
+        team = key_file(place / "team.key", TEAM.raw)
+        vault = VaultApp(
+            Settings(
+                data=place / "vault",
+                listen=Listen(port=port),
+                relay=asked,
+                keys=Keys(door=(str(place / "keys" / "vault.key"),), team=(team,)),
+            )
+        )
+        await vault.start()
+    try:
+        alice, bob = await relay.enter("alice"), await relay.enter("bob")
+        await alice.say(bob, "HARM-0007")
+        await bob.say(alice, "leave me alone")
+        (heard,) = await bob.hear()
+        yield Story(relay, vault, place), heard, conversation_id(alice.account, bob.account)
+    finally:
+        await vault.stop()
 
 
 async def reported(story: Story, heard: Any) -> None:
@@ -134,75 +144,82 @@ async def reported(story: Story, heard: Any) -> None:
 async def test_from_a_report_to_its_context_and_back_to_the_log(
     start_relay: StartRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story, heard, talk = await begun(start_relay, tmp_path)
-    for name in ("mara", "sven"):
-        await story.join(name, monkeypatch)
-    await reported(story, heard)
-    await story("mara", lambda desk: desk.step("/reports/1", "assign", {"to": ""}))
-    (opened,) = await story("mara", lambda desk: desk.open_report(1, note=True))
-    assert opened["findings"][0]["state"] == "confirmed"
-    opening = {"basis": "user_report", "reason": "a threat", "report": 1}
-    (case,) = await story("mara", lambda desk: desk.open_case(opening, take=True))
-    body = {"case": case["id"], "conversation": talk.hex(), "first": 1, "last": 2, "reason": "more"}
-    body["expires"] = time.time_ns() // 1_000_000 + 60_000
-    (asked,) = await story("mara", lambda desk: desk.ask(body))
-    with pytest.raises(GrantRefused, match="approval"):
-        await story("mara", lambda desk: desk.read(asked["id"]))
-    await story("sven", lambda desk: desk.approve(asked["id"], ask=False))
-    (read,) = await story("mara", lambda desk: desk.read(asked["id"]))
-    assert [each["text"] for each in read["records"]] == ["HARM-0007", "leave me alone"]
-    kinds = await story.logged()
-    assert kinds[-1] == "read"
-    assert {"staff", "report", "case", "request", "approval", "refused"} <= set(kinds)
-    measure = {"kind": "suspend", "statement": {"facts": "a threat", "rule": "do not threaten"}}
-    await story(
-        "mara",
-        lambda desk: desk.step(
-            "/reports/1", "action", {**measure, "account": desk.account("alice")}
-        ),
-    )
-    assert {"action", "notice"} <= set(await story.logged())
-    (shown,) = await story("sven", lambda desk: desk.show("/accounts/" + desk.account("alice")))
-    assert (shown["name"], shown["standing"]["states"]) == ("alice", {"actioned": 1})
-    await story.vault.stop()
-    with pytest.raises(Unavailable):
+    async with begun(start_relay, tmp_path) as (story, heard, talk):
+        for name in ("mara", "sven"):
+            await story.join(name, monkeypatch)
+        await reported(story, heard)
+        await story("mara", lambda desk: desk.step("/reports/1", "assign", {"to": ""}))
+        (opened,) = await story("mara", lambda desk: desk.open_report(1, note=True))
+        assert opened["findings"][0]["state"] == "confirmed"
+        opening = {"basis": "user_report", "reason": "a threat", "report": 1}
+        (case,) = await story("mara", lambda desk: desk.open_case(opening, take=True))
+        body = {
+            "case": case["id"],
+            "conversation": talk.hex(),
+            "first": 1,
+            "last": 2,
+            "reason": "more",
+        }
+        body["expires"] = time.time_ns() // 1_000_000 + 30 * 60_000
+        (asked,) = await story("mara", lambda desk: desk.ask(body))
+        with pytest.raises(GrantRefused, match="approval"):
+            await story("mara", lambda desk: desk.read(asked["id"]))
+        await story("sven", lambda desk: desk.approve(asked["id"], ask=False))
+        (read,) = await story("mara", lambda desk: desk.read(asked["id"]))
+        assert [each["text"] for each in read["records"]] == ["HARM-0007", "leave me alone"]
+        kinds = await story.logged()
+        assert kinds[-1] == "read"
+        assert {"staff", "report", "case", "request", "approval", "refused"} <= set(kinds)
+        measure = {"kind": "suspend", "statement": {"facts": "a threat", "rule": "do not threaten"}}
         await story(
-            "mara", lambda desk: desk.step(f"/cases/{case['id']}", "close", {"outcome": "x"})
+            "mara",
+            lambda desk: desk.step(
+                "/reports/1", "action", {**measure, "account": desk.account("alice")}
+            ),
         )
-    # Who looks needs no log.
-    (listed,) = await story("sven", lambda desk: desk.list("/cases", words.case))
-    assert listed["state"] == "assigned"
+        assert {"action", "notice"} <= set(await story.logged())
+        (shown,) = await story("sven", lambda desk: desk.show("/accounts/" + desk.account("alice")))
+        assert (shown["name"], shown["standing"]["states"]) == ("alice", {"actioned": 1})
+        await story.vault.stop()
+        with pytest.raises(Unavailable):
+            await story(
+                "mara", lambda desk: desk.step(f"/cases/{case['id']}", "close", {"outcome": "x"})
+            )
+        # Who looks needs no log.
+        (listed,) = await story("sven", lambda desk: desk.list("/cases", words.case))
+        assert listed["state"] == "assigned"
 
 
 @pytest.mark.asyncio
 async def test_a_legal_request_by_name_needs_two_and_is_for_who_asked(
     start_relay: StartRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story, _, talk = await begun(start_relay, tmp_path)
-    for name in ("lena", "sven", "sara"):
-        await story.join(name, monkeypatch)
-    now = time.time_ns() // 1_000_000
+    async with begun(start_relay, tmp_path) as (story, _, talk):
+        for name in ("lena", "sven", "sara"):
+            await story.join(name, monkeypatch)
+        now = time.time_ns() // 1_000_000
 
-    def opening(desk: Desk) -> None:
-        body = {"basis": "legal_request", "reason": "order", "authority": "a court"}
-        body |= {"reference": "1/26", "country": "DE"}
-        times = {"served": now - 1000, "due": now + 86_400_000}
-        desk.open_case({**body, **times, "accounts": [desk.account("alice")]}, take=True)
+        def opening(desk: Desk) -> None:
+            body = {"basis": "legal_request", "reason": "order", "authority": "a court"}
+            body |= {"reference": "1/26", "country": "DE"}
+            times = {"served": now - 1000, "due": now + 86_400_000}
+            desk.open_case({**body, **times, "accounts": [desk.account("alice")]}, take=True)
 
-    (case,) = await story("lena", opening)
+        (case,) = await story("lena", opening)
 
-    def asking(desk: Desk) -> None:
-        scope = {"conversation": desk.conversation("alice, bob"), "first": 1, "last": 1}
-        desk.ask({"case": case["id"], **scope, "expires": now + 60_000, "reason": "order 1/26"})
+        def asking(desk: Desk) -> None:
+            scope = {"conversation": desk.conversation("alice, bob"), "first": 1, "last": 1}
+            desk.ask(
+                {"case": case["id"], **scope, "expires": now + 30 * 60_000, "reason": "order 1/26"}
+            )
 
-    (asked,) = await story("lena", asking)
-    assert asked["grant"]["conversation"] == talk.hex()
-    await story("sven", lambda desk: desk.approve(asked["id"], ask=False))
-    with pytest.raises(GrantRefused):
-        await story("lena", lambda desk: desk.read(asked["id"]))
-    await story("sara", lambda desk: desk.approve(asked["id"], ask=False))
-    with pytest.raises(GrantRefused):
-        await story("sven", lambda desk: desk.read(asked["id"]))
-    (read,) = await story("lena", lambda desk: desk.read(asked["id"]))
-    assert [each["text"] for each in read["records"]] == ["HARM-0007"]
-    await story.vault.stop()
+        (asked,) = await story("lena", asking)
+        assert asked["grant"]["conversation"] == talk.hex()
+        await story("sven", lambda desk: desk.approve(asked["id"], ask=False))
+        with pytest.raises(GrantRefused):
+            await story("lena", lambda desk: desk.read(asked["id"]))
+        await story("sara", lambda desk: desk.approve(asked["id"], ask=False))
+        with pytest.raises(GrantRefused):
+            await story("sven", lambda desk: desk.read(asked["id"]))
+        (read,) = await story("lena", lambda desk: desk.read(asked["id"]))
+        assert [each["text"] for each in read["records"]] == ["HARM-0007"]
