@@ -16,6 +16,9 @@ from crypto_modes.keys import SigningKey
 from crypto_modes.transparency import access_log
 from crypto_modes.transparency.access_log import Entry, Leaf
 from server import scanning
+from server.moderation import once, second_factor, sessions
+from server.moderation import staff as staff_rooms
+from server.moderation.api import guard
 from tests.mode_ends import ALICE, DRAFT, TIME, meta_of
 
 GRANT = Grant(
@@ -103,6 +106,11 @@ GRANTS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], objec
         take_order,
     ),
     "hold/id": equal_to(lambda key: msgspec.structs.replace(ORDER, place=key[:16]).id),
+    "staff/asked": equal_to(lambda key: guard.asked("/reports", "", key)),
+    "staff/once": equal_to(lambda key: once.place_of("mara", key.hex())),
+    "staff/invite": equal_to(lambda key: staff_rooms._digest(key.hex())),
+    "staff/session": equal_to(lambda key: sessions._digest(key.hex())),
+    "staff/code": equal_to(lambda key: second_factor.secret_of(key, ALICE, 1)),
     "scanning/held": equal_to(lambda key: scanning.held_digest(key, META, b"text")),
     "scanning/report": equal_to(lambda key: scanning.report_id(key, META)),
     "share": equal_to(shamir._check),

@@ -61,9 +61,7 @@ class Once:
         """
         if not 0 < len(key) <= KEY_LIMIT:
             raise BadArgument(f"an Idempotency-Key has 1 to {KEY_LIMIT} characters")
-        kept = Kept(
-            id=H(enc("louver/v1/staff/once", name, key))[:16], time=self._now(), request=request
-        )
+        kept = Kept(id=place_of(name, key), time=self._now(), request=request)
         found = await self._store.get(Kept, kept.id)
         if found is not None:
             return _again(found, request), True
@@ -99,3 +97,8 @@ def _again(kept: Kept, request: bytes) -> Answered:
             " a new Idempotency-Key if it was not done"
         )
     return Answered(kept.status, kept.etag, kept.body)
+
+
+def place_of(name: str, key: str) -> bytes:
+    """Where the answer to a person's request with this key is kept, 16 bytes."""
+    return H(enc("louver/v1/staff/once", name, key))[:16]

@@ -154,14 +154,18 @@ async def _admit(request: Request, name: str) -> None:
     request.state.who = who
 
 
+def asked(path: str, seen: str, body: bytes) -> bytes:
+    """What a request asks for, 32 bytes; by it the same one is known again."""
+    return H(enc("louver/v1/staff/asked", path, seen, body))
+
+
 async def _once(
     request: Request, name: str, body: bytes, route: Callable[[Request], Awaitable[Response]]
 ) -> Response:
     key = request.headers.get("idempotency-key")
     if key is None or request.method != "POST" or name in NOT_KEPT:
         return await route(request)
-    seen = request.headers.get("if-match", "")
-    digest = H(enc("louver/v1/staff/asked", request.url.path, seen, body))
+    digest = asked(request.url.path, request.headers.get("if-match", ""), body)
 
     async def work() -> Answered:
         response = await route(request)
