@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+from jwt.algorithms import OKPAlgorithm
 
 from client.cli.mod_options import milliseconds
 from client.commands import Terms
@@ -29,6 +30,7 @@ from crypto_modes.errors import (
 from tests.moderation_office import PASSWORD
 from tests.moderation_rig import BOB
 from tests.moderation_team import Team, seated
+from tests.test_jwks import ED, entry, known, token
 from tests.test_louver_cli import louver
 
 
@@ -74,6 +76,25 @@ async def test_joining_and_logging_in_by_the_commands(
     await asyncio.to_thread(entering.logout, terms)
     with pytest.raises(Unauthorized):
         Post(place).session  # noqa: B018 - reading it is the test
+
+
+@pytest.mark.asyncio
+async def test_an_id_token_of_the_provider_logs_in_and_one_for_another_program_does_not(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real tokens: signed, and checked by the keys that the provider publishes."""
+    provider = known(entry(OKPAlgorithm, ED, kid="ed"), issuer="https://id", audience="louver-mod")
+    monkeypatch.setattr(team.api.staff, "_provider", provider)
+    lines: list[str] = []
+    terms = Terms(team.seat("milo"), say=lines.append)
+    fits = {"sub": "milo m.", "iss": "https://id", "aud": "louver-mod"}
+    for wrong in ({"aud": "chat"}, {"iss": "https://other"}, {"sub": "stranger"}, {"exp": 1}):
+        monkeypatch.setenv(entering.ID_TOKEN, token(**{**fits, **wrong}))
+        with pytest.raises(Unauthorized):
+            await asyncio.to_thread(entering.login, terms, None, token=True)
+    monkeypatch.setenv(entering.ID_TOKEN, token(**fits))
+    await asyncio.to_thread(entering.login, terms, None, token=True)
+    assert lines == ["Logged in as milo: moderator."]
 
 
 def _machine_now() -> int:
