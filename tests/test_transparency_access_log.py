@@ -127,3 +127,16 @@ def test_a_new_key_is_a_new_log() -> None:
     log = access_log.log_of(b"\xab" * 32)
     assert (log.name, log.kind) == ("louver/access-log/abababababababab", BY_LOG)
     assert log.key == b"\xab" * 32
+
+
+@pytest.mark.parametrize("basis", ["legal_request", "emergency"])
+def test_what_was_opened_for_others_is_for_its_users_to_find(basis: str) -> None:
+    read = Entry(kind="read", time=1, basis=basis, conversation=bytes(16), grant=bytes(16))
+    assert access_log.opens(read)
+    for changed in ({"kind": "request"}, {"conversation": b""}, {"grant": b""}):
+        assert not access_log.opens(msgspec.structs.replace(read, **changed))
+
+
+def test_what_was_opened_around_a_report_betrays_no_reporter() -> None:
+    read = Entry(kind="read", time=1, basis="user_report", conversation=bytes(16), grant=bytes(16))
+    assert not access_log.opens(read)

@@ -121,8 +121,13 @@ def mark(key: bytes, index: int) -> bytes:
 
 
 def opens(entry: Entry) -> bool:
-    """Whether this entry says that a conversation was opened, which its users may find out."""
-    return entry.kind == "read" and entry.conversation != b"" and entry.grant != b""
+    """Whether this entry says that a conversation was opened, which its users may find out.
+
+    Not what was opened around a report: of two users only the other can have reported, and whoever
+    is reported never learns who did.
+    """
+    granted = entry.kind == "read" and entry.grant != b"" and entry.basis != "user_report"
+    return granted and entry.conversation != b""
 
 
 class Leaf(msgspec.Struct, frozen=True):
