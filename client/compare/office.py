@@ -12,7 +12,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,20 +80,33 @@ async def staffed(relay: Relay, team: Team) -> AsyncIterator[Staff]:
     async with lab.process(("vault", "serve", "--config", str(config)), home / "vault.log") as run:
         await lab.ready(run, relay.vault, home / "vault.log", "/healthz")
         address = f"http://127.0.0.1:{relay.vault}"
-        desks = {}
-        for name, role in STAFF.items():
-            desks[name] = await _join(relay, config, address, name, role)
+        posts = {name: Post(home / name) for name in STAFF}
+        _, invites = await asyncio.gather(_known(posts, config), _invited(relay))
+        desks = {
+            name: await asyncio.to_thread(_log_in, relay, post, address, name, invites[name])
+            for name, post in posts.items()
+        }
         yield Staff(desks, address, home)
 
 
-async def _join(relay: Relay, config: Path, vault: str, name: str, role: Role) -> Desk:
-    """Let one person in, at the vault and at the relay, and log in."""
-    post = Post(config.parent / name)
-    key = await asyncio.to_thread(lambda: post.key(make=True))
-    who = (name, "--role", role, "--subject", f"{name}@office.invalid")
-    await louverd("vault", "staff", "add", *who, "--key", key.public.hex(), "--config", str(config))
-    invited = json.loads(await louverd("staff", "add", *who, "--config", str(relay.config)))
-    return await asyncio.to_thread(_log_in, relay, post, vault, name, invited["invite"])
+def _who(name: str) -> tuple[str, ...]:
+    return (name, "--role", STAFF[name], "--subject", f"{name}@office.invalid")
+
+
+async def _known(posts: Mapping[str, Post], config: Path) -> None:
+    """Everybody makes a key of his own, and the vault's operator puts it on its list."""
+    for name, post in posts.items():
+        key = (await asyncio.to_thread(post.key, make=True)).public.hex()
+        await louverd("vault", "staff", "add", *_who(name), "--key", key, "--config", str(config))
+
+
+async def _invited(relay: Relay) -> dict[str, str]:
+    """The relay's operator invites everybody; the invitations by name."""
+    invites = {}
+    for name in STAFF:
+        told = await louverd("staff", "add", *_who(name), "--config", str(relay.config))
+        invites[name] = json.loads(told)["invite"]
+    return invites
 
 
 def _log_in(relay: Relay, post: Post, vault: str, name: str, invite: str) -> Desk:
