@@ -218,6 +218,13 @@ class Scene:
             await log.close()
 
 
+async def contradicted(log: DurableLog) -> None:
+    """Returns once a witness has said that there were other entries."""
+    async with asyncio.timeout(20):
+        while log._contradicted is None:
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
@@ -297,15 +304,39 @@ async def test_a_disk_put_back_as_a_whole_is_found_by_the_witness(
         await log.append([read(1)])
     shutil.rmtree(scene.data)
     shutil.copytree(tmp_path / "backup", scene.data)
-    async with scene.log(quorum) as (log, direct):
-        async with asyncio.timeout(20):
-            while direct.asked < 1:
-                await asyncio.sleep(0.01)
+    async with scene.log(quorum) as (log, _):
+        await contradicted(log)
         for _ in range(2):
             with pytest.raises(LogUnavailable) as caught:
                 await log.append([read(2)])
             assert "put back to an older state" in caught.value.advice
         assert log.size <= 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("since", [1, 2])
+async def test_a_disk_put_back_that_has_grown_since_is_found_too(
+    scene: Scene, since: int, tmp_path: Path
+) -> None:
+    """As long as the witness was away, the log grew to its old size, and beyond it."""
+    async with scene.log(1) as (log, _):
+        await log.append([read(0)])
+    shutil.copytree(scene.data, tmp_path / "backup")
+    async with scene.log(1) as (log, _):
+        await log.append([read(1)])
+    shutil.rmtree(scene.data)
+    shutil.copytree(tmp_path / "backup", scene.data)
+    alone = DurableLog(scene.data)
+    await alone.open()
+    for number in range(since):
+        await alone.append([read(8 + number)])
+    await alone.close()
+    async with scene.log(0) as (log, _):
+        await contradicted(log)
+        with pytest.raises(LogUnavailable) as caught:
+            await log.append([read(2)])
+        assert "has grown since" in caught.value.advice
+        assert log.size == 1 + since
 
 
 @pytest.mark.asyncio

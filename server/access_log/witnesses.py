@@ -2,7 +2,8 @@
 
 What may live here: asking them, and what their answers mean. What may not: the log itself. Each
 checkpoint goes to each witness with the proof from where that one was; its signature counts once
-it is verified. A witness that has seen more entries than there are has seen entries that are gone.
+it is verified. A witness that has seen more entries than there are, or others, has seen entries
+that are gone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ Prove = Callable[[int, int], Awaitable[Proof]]
 
 
 class Contradicted(LogUnavailable):
-    """A witness has signed more entries than the log has: it was put back to an older state."""
+    """A witness has signed entries that the log does not have: it was put back to an older state,
+    or changed."""
 
 
 class Asker(Protocol):
@@ -54,6 +56,7 @@ class Beside:
             if status == HTTPStatus.CONFLICT:
                 self._seen = self._told(body, size)
                 status, body = await self._ask(head, size, prove)
+            self._check_same(status, body, size)
             if status != HTTPStatus.OK:
                 return None
             signed = Note.decode(head.encode() + body)
@@ -69,6 +72,19 @@ class Beside:
         proof = await prove(self._seen, size)
         body = Request(self._seen, proof, head).encode()
         return await self._asker.ask("POST", "/add-checkpoint", body)
+
+    def _check_same(self, status: int, body: bytes, size: int) -> None:
+        """Asked from where it said that it is, a witness refuses for one reason alone: it has
+        signed other entries, so that this log was put back and has grown since."""
+        other = status == HTTPStatus.CONFLICT and self._told(body, size) == self._seen == size
+        if other or status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise Contradicted(
+                WIRE_TEXT,
+                advice=f"the witness {self.verifier.name} has signed other entries of this log than"
+                f" the first {self._seen} that it has: it was put back to an older state and has"
+                " grown since, or was changed. Restore the newest copy; until then nothing may be"
+                " opened",
+            )
 
     def _told(self, body: bytes, size: int) -> int:
         text = body.decode("ascii", "replace").strip()
