@@ -134,6 +134,13 @@ def check_known(handed: Handed, seq: int, head: bytes) -> None:
             f"another history than before: its message {seq} is gone or is another, by a restored"
             " backup or by somebody's hand"
         )
+    # The relay may well remember what it said before: where the answer goes through that message,
+    # it is the answer that must have that head.
+    heads = {record.seq: record.chain for record in handed.records} | {handed.newest: handed.head}
+    if handed.records:
+        heads[handed.records[0].seq - 1] = handed.before
+    if not equal(heads.get(seq, head), head):
+        _refuse(f"another history than before: message {seq} or one before it is another")
 
 
 def _check_place(record: Record, conversation: bytes, seq: int) -> None:

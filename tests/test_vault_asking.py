@@ -110,6 +110,23 @@ async def test_used_nonces_are_forgotten_in_the_end(tmp_path: Path) -> None:
     nonces.close()
 
 
+@pytest.mark.asyncio
+async def test_a_clock_that_goes_ahead_and_back_makes_no_call_new(vault: Vault) -> None:
+    header = signed(PLACE, BODY)
+    await vault.asking.person(PLACE, header, BODY)
+    vault.now[0] += 3_600_000
+    await vault.asking.person(PLACE, signed(PLACE, BODY, time=vault.now[0]), BODY)
+    vault.now[0] = NOW
+    assert "clock went back" in await refused(vault, header)
+
+
+@pytest.mark.asyncio
+async def test_of_what_a_stranger_asks_for_the_log_takes_the_beginning(vault: Vault) -> None:
+    await refused(vault, "", place="/log/v1/opened?" + "x" * 60_000)
+    (entry,) = vault.log.of("refused")
+    assert entry.detail["place"] == ("/log/v1/opened?" + "x" * 100)[: asking.PLACE]
+
+
 @pytest.mark.parametrize("other", ["body", "place", "name", "key", "header", "unknown"])
 @pytest.mark.asyncio
 async def test_nobody_calls_for_another(vault: Vault, other: str) -> None:
@@ -246,6 +263,11 @@ def test_a_short_write_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             journal._write(b"bbbb")
     journal._write(b"cccc")
     journal.close()
+    with monkeypatch.context() as patched:
+        # Nor is what is there replaced by a part of it, at the next start.
+        patched.setattr(os, "write", lambda file, lines: whole(file, lines[:4]))
+        with pytest.raises(BadConfig, match="no space"):
+            Journal(tmp_path / "journal", 4).begin([b"aaaa", b"cccc"])
     assert Journal(tmp_path / "journal", 4).read() == [b"aaaa", b"cccc"]
 
 

@@ -26,6 +26,7 @@ NONCES = 100_000
 # Whoever reaches the port can send calls that nobody signed: so many a minute are entered.
 STRANGERS = 30
 REASON = 300  # characters of a reason in the log
+PLACE = 100  # of a path, which a stranger chooses with all that he asks for in it
 
 
 class Signed(Protocol):
@@ -42,6 +43,8 @@ class Nonces:
         self._journal = Journal(path, 24)
         self._now = now
         self._used: dict[bytes, int] = {}
+        # Calls from before this were forgotten. A clock that goes back must not make them new.
+        self._since = 0
 
     def open(self) -> None:
         """Raises ``BadConfig``."""
@@ -54,6 +57,8 @@ class Nonces:
         self._forget()
         if nonce in self._used:
             raise GrantRefused("this call was made before; make another")
+        if time < self._since:
+            raise GrantRefused("this call is from before the vault's clock went back; make another")
         if len(self._used) >= NONCES:
             raise GrantRefused("too many calls; wait two minutes")
         self._used[nonce] = time
@@ -65,8 +70,9 @@ class Nonces:
     def _forget(self) -> None:
         """Calls arrive roughly in order, so the oldest are in front; what stays longer does no
         harm."""
+        self._since = max(self._since, self._now() - REMEMBERED)
         for nonce in list(self._used):
-            if self._used[nonce] >= self._now() - REMEMBERED:
+            if self._used[nonce] >= self._since:
                 return
             del self._used[nonce]
 
@@ -89,7 +95,7 @@ class Refusals:
             self._left_out += 1
             return
         self._entered += 1
-        told = {"outcome": "refused", "reason": str(error)[:REASON], "place": place}
+        told = {"outcome": "refused", "reason": str(error)[:REASON], "place": place[:PLACE]}
         more, self._left_out = self._left_out, 0
         await self._log.append([Entry(kind="refused", time=self._now(), count=more, detail=told)])
 

@@ -8,9 +8,11 @@ line that its owner does not keep.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
 
 from crypto_modes.errors import BadConfig, StoreUnavailable
 
@@ -22,6 +24,7 @@ class Journal:
         self._path = path
         self._size = size
         self._file = -1
+        self._lock = Lock()
 
     def read(self) -> list[bytes]:
         """The whole lines of the file, in order; none where there is no file. ``BadConfig``."""
@@ -39,7 +42,9 @@ class Journal:
         draft = self._path.with_suffix(".draft")
         try:
             self._file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.write(self._file, b"".join(lines))
+            content = b"".join(lines)
+            if os.write(self._file, content) != len(content):
+                raise OSError(errno.ENOSPC, "no space left on the device")
             os.fsync(self._file)
             draft.replace(self._path)
             directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -66,9 +71,10 @@ class Journal:
 
     def _write(self, line: bytes) -> None:
         # One call for one line: a short write leaves half a line, and the next would be beside
-        # its place, so it is undone.
-        end = os.lseek(self._file, 0, os.SEEK_END)
-        if os.write(self._file, line) != self._size:
-            os.ftruncate(self._file, end)
-            raise OSError(28, "no space left on the device")
+        # its place, so it is undone; and nobody may have written behind it by then.
+        with self._lock:
+            end = os.lseek(self._file, 0, os.SEEK_END)
+            if os.write(self._file, line) != self._size:
+                os.ftruncate(self._file, end)
+                raise OSError(errno.ENOSPC, "no space left on the device")
         os.fsync(self._file)

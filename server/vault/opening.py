@@ -69,8 +69,9 @@ class Heads:
         return self._heads.get(conversation, (0, b""))
 
     async def keep(self, conversation: bytes, seq: int, head: bytes) -> None:
-        """Returns once it is remembered. Raises ``StoreUnavailable``."""
-        if seq and self._heads.get(conversation) != (seq, head):
+        """Returns once it is remembered. Raises ``StoreUnavailable``. What is known already stays:
+        of two looks at once, the older one may come last."""
+        if seq > self.find(conversation)[0]:
             await self._journal.add(_line(conversation, seq, head))
             self._heads[conversation] = seq, head
 
