@@ -16,15 +16,18 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+from typer.testing import CliRunner
 
 from client import log_files
 from crypto_modes import disclosure, grants
 from crypto_modes.disclosure import Disclosure, OpenCall, Opened, ReportCall
+from crypto_modes.door import Door
 from crypto_modes.errors import BadConfig, Forbidden, LogUnavailable
 from crypto_modes.policy import conversation_id
 from crypto_modes.reports import Item, Report, seal, tags
 from crypto_modes.transparency import note
 from crypto_modes.transparency.access_log import Entry
+from server import cli
 from server.certs import make_dev_certificates
 from server.moderation.vault_client import VaultLog
 from server.store import SealedReport
@@ -140,6 +143,32 @@ async def test_a_grant_opens_a_conversation_and_the_receipt_is_in_a_signed_check
     (entry,) = [each for each in await log.opened(shown.receipt.index, 1) if each.entry]
     assert entry.entry is not None
     assert entry.entry.records == tuple(each.id for each in shown.records)
+
+
+@pytest.mark.asyncio
+async def test_the_operator_hears_of_an_unwrap_that_bypassed_the_log(
+    service: Service, tmp_path: Path
+) -> None:
+    def reconcile(*more: str) -> tuple[int, list[dict[str, Any]], str]:
+        options = [f"--set=relay.token={service.relay.data / 'vault.token'}", *more]
+        address = f"--vault=http://127.0.0.1:{service.app.host.port}"
+        result = CliRunner().invoke(cli.app, ["vault", "reconcile", address, *options])
+        return result.exit_code, [*map(json.loads, result.stdout.splitlines())], result.stderr
+
+    assert (await service.call(disclosure.OPEN, service.order(), "lena"))[0] == 200
+    code, (good,), said = await asyncio.to_thread(reconcile)
+    assert (code, good["unwrapped"], good["announced"], said) == (0, 2, 2, "")
+    # The planted fault: the key is used, and nothing is entered.
+    made = Door((tmp_path / "keys" / "vault.pub").read_bytes()).wrap(b"k" * 32, b"context")
+    assert service.app.keys.unwrap(made, b"context") == b"k" * 32
+    code, days, said = await asyncio.to_thread(reconcile)
+    assert (code, len(days), "past the access log" in said) == (1, 2, True)
+    assert (await asyncio.to_thread(reconcile, f"--day={good['day']}"))[0] == 0
+    assert service.app.status()["data_keys"] == {"unwrapped": 3, "unannounced": {"1970-01-01": 1}}
+    wrong = tmp_path / "wrong.token"
+    key_file(wrong, b"lvv_wrong")
+    code, _, _ = await asyncio.to_thread(reconcile, f"--set=relay.token={wrong}")
+    assert code != 0
 
 
 @pytest.mark.asyncio

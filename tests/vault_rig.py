@@ -24,14 +24,16 @@ from crypto_modes.keys import SigningKey, TeamKey
 from crypto_modes.reports import Report, seal, tags
 from crypto_modes.reports import Sealed as SealedReport
 from crypto_modes.scope import Handed
-from crypto_modes.transparency.access_log import Entry
+from crypto_modes.transparency.access_log import Entry, Opened
 from crypto_modes.verdicts import Answer, Question
 from server.access_log import Receipt
 from server.store import WrappedKey
 from server.vault import staff
 from server.vault.asking import Asking, Nonces, Refusals
+from server.vault.counting import Count
 from server.vault.keys import Keys, Split
 from server.vault.opening import Heads, Opening
+from server.vault.reconciling import Reconciling
 from server.vault.reported import Reported
 from server.vault.staff import Staff
 from server.vault_records import VaultRecords
@@ -174,6 +176,10 @@ class MemoryLog:
         self.happened += [f"entered {each.kind}" for each in entries]
         return Receipt(first, b"a signed checkpoint")
 
+    async def opened(self, start: int, limit: int) -> list[Opened]:
+        page = self.entries[start : start + limit]
+        return [Opened(start + at, b"s" * 16, each) for at, each in enumerate(page)]
+
     def of(self, kind: str) -> list[Entry]:
         return [each for each in self.entries if each.kind == kind]
 
@@ -183,9 +189,9 @@ class WatchedKeys(Keys):
 
     happened: list[str]
 
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+    def unwrap(self, wrapped: bytes, context: bytes, entered: int = 0) -> bytes:
         self.happened.append("opened")
-        return super().unwrap(wrapped, context)
+        return super().unwrap(wrapped, context, entered)
 
     def open(self, sealed: SealedReport) -> Report:
         self.happened.append("opened")
@@ -201,7 +207,8 @@ class Vault:
         self.now = [NOW]
         self.happened: list[str] = []
         self.log, self.relay = MemoryLog(self.happened), MemoryRelay(self.happened)
-        self.keys = WatchedKeys(() if split else doors, (TEAM,), split)
+        self.count = Count(data / "unwrapped")
+        self.keys = WatchedKeys(() if split else doors, (TEAM,), split, counted=self.count.add)
         self.keys.happened = self.happened
         self.file = data / "staff.json"
         staff.write(self.file, STAFF.values())
@@ -212,6 +219,8 @@ class Vault:
         clock = lambda: self.now[0]  # noqa: E731
         self.staff = Staff(self.file, self.data / "staff.entered.json", self.log, clock)
         self.nonces, self.heads = Nonces(self.data / "nonces", clock), Heads(self.data / "heads")
+        self.count.open()
+        self.reconciling = Reconciling(self.count, self.log, clock)
         self.nonces.open()
         self.heads.open()
         self.refusals = Refusals(self.log, clock)
@@ -228,6 +237,7 @@ class Vault:
         self.reported = Reported(**parts)
 
     def stop(self) -> None:
+        self.count.close()
         self.nonces.close()
         self.heads.close()
 

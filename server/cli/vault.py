@@ -5,6 +5,7 @@ What may live here: arguments and wording of these commands. What they do is in 
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -77,6 +78,49 @@ def split(
         " alone: once the shares have opened a vault (keys.split), destroy it and its copies",
         err=True,
     )
+
+
+@vault.command()
+def reconcile(
+    day: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only this day (UTC).")
+    ] = None,
+    address: Annotated[
+        str, typer.Option("--vault", help="Where it is, unless where the settings say.")
+    ] = "",
+    authority: Annotated[str, typer.Option(help="Who signed its certificate (PEM).")] = "",
+    file: File = None,
+    set: Set = None,
+) -> None:
+    """Hold the data keys that the running vault unwrapped to those that the access log announced.
+
+    Prints one JSON line for each day. Exit code 1 where more were unwrapped than announced.
+    """
+    import asyncio
+
+    import msgspec
+
+    from server.vault.operator import reconciled
+    from server.vault.settings import load
+
+    settings = load(file, set or (), checked=False)
+    found = asyncio.run(reconciled(settings, address, authority))
+    days = [each for each in found.days if day is None or each.day == str(day.date())]
+    for each in days:
+        typer.echo(msgspec.json.encode(each).decode())
+    more = [each for each in days if each.surplus]
+    for each in more:
+        typer.echo(
+            f"louverd: on {each.day} the vault's key opened {each.unwrapped} data keys and the"
+            f" access log announced {each.announced}: the others were opened past the access log",
+            err=True,
+        )
+    if more and found.erased:
+        typer.echo(
+            f"louverd: {found.erased} entries of the log were erased; some may have announced them",
+            err=True,
+        )
+    raise typer.Exit(1 if more else 0)
 
 
 @staff.command()

@@ -10,6 +10,8 @@ through ``server.access_log``. moderation.md, The vault. ::
     reported   a report: fetch, enter in the log, unseal, judge, show
     keys       the secret halves of doors, from files or from shares
     relay      what it asks of the relay
-    journal    the few things it must not forget: nonces, heads of conversations
+    journal    the few things it must not forget: nonces, heads of conversations, unwraps
+    counting   how many data keys were unwrapped, by day
+    reconciling    whether the log announced them all
     routes, app, settings    the process
 """

@@ -10,7 +10,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -29,12 +29,14 @@ from server.hosting import Host
 from server.problems import handlers
 from server.secrets_file import private_directory, read_private, secret_file
 from server.vault.asking import Asking, Nonces, Refusals, now_ms
+from server.vault.counting import Count
 from server.vault.keys import Keys, open_keys
 from server.vault.officers import Officers
 from server.vault.opening import Heads, Opening
+from server.vault.reconciling import Reconciling
 from server.vault.relay import Relay
 from server.vault.reported import Reported
-from server.vault.routes import routes
+from server.vault.routes import reconciled, routes
 from server.vault.settings import Settings
 from server.vault.staff import Staff
 
@@ -71,10 +73,11 @@ class App:
         self.log = log = DurableLog(data, witnesses=self._witnesses())
         await log.open()
         self._closing.push_async_callback(log.close)
-        self.keys = open_keys(settings.keys, time.monotonic)
+        count = Count(data / "unwrapped")
+        self.keys = open_keys(settings.keys, time.monotonic, count.add)
         self.staff = Staff(settings.staff_file, data / "staff.entered.json", log, now_ms)
         nonces, heads = Nonces(data / "nonces", now_ms), Heads(data / "heads")
-        for journal in (nonces, heads):
+        for journal in (nonces, heads, count):
             journal.open()
             self._closing.callback(journal.close)
         refusals = Refusals(log, now_ms)
@@ -92,14 +95,17 @@ class App:
         reported = Reported(
             asking=asking, refusals=refusals, relay=relay, keys=self.keys, log=log, now=now_ms
         )
+        self.reconciling = Reconciling(count, log, now_ms)
         officers = Officers(self.keys, refusals, log, now_ms)
         notice = settings.notice_days
         await self._listen(
             [
                 *routes(asking, opening, reported, officers, self.status),
+                reconciled(self.reconciling, token),
                 *log_routes(log, asking.of_request, token, notice_days=notice, now=now_ms),
             ]
         )
+        self._closing.push_async_callback(_ended, asyncio.create_task(self.reconciling.run()))
 
     def _witnesses(self) -> Witnesses:
         beside = []
@@ -129,7 +135,14 @@ class App:
     def status(self) -> Mapping[str, object]:
         """What runs, as JSON can say it."""
         checkpoint = {"log": self.log.verifier.encode(), "entries": self.log.size}
-        return {"port": self.host.port, "key": self.keys.status(), **checkpoint}
+        counted = {"key": self.keys.status(), "data_keys": self.reconciling.newest.status()}
+        return {"port": self.host.port, **counted, **checkpoint}
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def relay_token(settings: Settings) -> str:

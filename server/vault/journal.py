@@ -55,8 +55,12 @@ class Journal:
 
     async def add(self, line: bytes) -> None:
         """Returns once ``line`` is durable. Raises ``StoreUnavailable``."""
+        await asyncio.to_thread(self.add_now, line)
+
+    def add_now(self, line: bytes) -> None:
+        """The same where nothing else may happen meanwhile: it blocks."""
         try:
-            await asyncio.to_thread(self._write, line)
+            self._write(line)
         except OSError as error:
             raise StoreUnavailable(
                 "the vault cannot write down what it does, so it does nothing",

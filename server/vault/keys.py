@@ -91,26 +91,44 @@ class Split:
 
 
 class Keys:
-    """All of them. ``split`` is None where no key was split."""
+    """All of them. ``split`` is None where no key was split.
+
+    ``counted`` hears of each data key before it is unwrapped: the time of the entry (milliseconds)
+    that announced it. Where that raises, nothing is unwrapped.
+    """
 
     def __init__(
-        self, doors: Sequence[TeamKey], team: Sequence[TeamKey], split: Split | None = None
+        self,
+        doors: Sequence[TeamKey],
+        team: Sequence[TeamKey],
+        split: Split | None = None,
+        *,
+        counted: Callable[[int], None],
     ) -> None:
+        self._counted = counted
         self._doors = {door.mark(each.public): each for each in doors}
         self._team = tuple(team)
         self.split = split
 
-    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        """The data key behind a door, 32 bytes.
+    def unwrap(self, wrapped: bytes, context: bytes, entered: int = 0) -> bytes:
+        """The data key behind a door, 32 bytes. ``entered`` is the time of the entry in the access
+        log that announced it, milliseconds; without one it is counted as unannounced.
 
         Raises ``KeyServiceUnavailable`` while the key is not together, ``CannotOpen`` for another
-        door or another context.
+        door or another context, ``StoreUnavailable`` where it cannot be counted.
         """
         secret = self.split.find(wrapped) if self.split else None
         secret = secret or self._doors.get(wrapped[:17])
         if secret is None:
             raise CannotOpen("its data key is behind no door that this vault has the key of")
+        self._counted(entered)
         return vault.unwrap(secret, wrapped, context)
+
+    def has(self, wrapped: bytes) -> bool:
+        """Whether this is behind a door whose key is here. Raises ``KeyServiceUnavailable`` while
+        it is not together."""
+        found = self.split.find(wrapped) if self.split else None
+        return (found or self._doors.get(wrapped[:17])) is not None
 
     def status(self) -> dict[str, object]:
         """What is there, without a secret."""
@@ -137,7 +155,9 @@ class Keys:
         raise ReportRefused("this report was sealed to another key, place or reporter")
 
 
-def open_keys(settings: KeySettings, monotonic: Callable[[], float]) -> Keys:
+def open_keys(
+    settings: KeySettings, monotonic: Callable[[], float], counted: Callable[[int], None]
+) -> Keys:
     """The keys in the files that the settings name. Raises ``BadConfig``."""
     split = None
     if settings.split:
@@ -146,6 +166,7 @@ def open_keys(settings: KeySettings, monotonic: Callable[[], float]) -> Keys:
         [_secret("keys.door", each) for each in settings.door],
         [_secret("keys.team", each) for each in settings.team],
         split,
+        counted=counted,
     )
 
 

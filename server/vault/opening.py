@@ -40,6 +40,7 @@ from server.access_log import AccessLog, Receipt
 from server.vault.asking import Asking, Refusals
 from server.vault.journal import Journal
 from server.vault.keys import Keys
+from server.vault.reconciling import DETAIL
 
 END_TO_END = "end-to-end encrypted: only a recipient can reveal this message, by a report"
 
@@ -80,14 +81,19 @@ class Heads:
 
 
 class DoorKeys:
-    """``contract.DataKeys`` of one reading: what is behind the moderation door."""
+    """``contract.DataKeys`` of one reading: what is behind the moderation door. ``entered`` is the
+    time of the reading's entry in the log, 0 while there is none.
+    """
 
     def __init__(self, keys: Keys, handed: Handed, conversation: bytes) -> None:
         self._keys = keys
         self._handed = {each.id: each for each in handed.keys}
+        self._records = handed.records
         self._relay = handed.relay
         self._conversation = conversation
         self._opened: dict[bytes, bytes] = {}
+        self._closed: dict[bytes, str] = {}
+        self.entered = 0
 
     def current(self, conversation: bytes, sender: bytes, now: int) -> tuple[bytes, bytes]:
         """The vault writes no record. Raises ``Need``, which nobody fulfils."""
@@ -95,9 +101,24 @@ class DoorKeys:
 
     def find(self, dek_id: bytes) -> bytes:
         """The 32 bytes. Raises ``CannotOpen``, and ``KeyServiceUnavailable`` without the key."""
+        # Once for each key, whatever comes of it: so many are announced.
+        if dek_id in self._closed:
+            raise CannotOpen(self._closed[dek_id])
         if dek_id not in self._opened:
-            self._opened[dek_id] = self._open(dek_id)
+            try:
+                self._opened[dek_id] = self._open(dek_id)
+            except CannotOpen as error:
+                self._closed[dek_id] = str(error)
+                raise
         return self._opened[dek_id]
+
+    def needed(self) -> int:
+        """How many keys would be unwrapped to open these records. Opens nothing."""
+        ids = {
+            at_rest.data_key_id(each.body) for each in self._records if each.mode == at_rest.NAME
+        }
+        doors = (self._handed[each].moderation for each in ids if each in self._handed)
+        return sum(map(self._keys.has, doors))
 
     def check_together(self) -> None:
         """Raises ``KeyServiceUnavailable`` where the key of one of these doors is not there yet."""
@@ -113,7 +134,7 @@ class DoorKeys:
         context = dek_context(
             self._relay, self._conversation, handed.sender, handed.epoch, door.PURPOSE
         )
-        return self._keys.unwrap(handed.moderation, context)
+        return self._keys.unwrap(handed.moderation, context, self.entered)
 
 
 class NoFrankingKeys:
@@ -169,8 +190,11 @@ class Opening:
         await self._check(reader, call)
         records = tuple(record.id for record in handed.records)
         size = sum(len(record.body) for record in handed.records)
-        changed = {"time": self._now(), "records": records, "count": len(records), "size": size}
-        receipt = await self._log.append([msgspec.structs.replace(entry, **changed)])
+        detail = {**entry.detail, DETAIL: str(found.needed())}
+        changed = {"records": records, "count": len(records), "size": size, "detail": detail}
+        entry = msgspec.structs.replace(entry, time=self._now(), **changed)
+        receipt = await self._log.append([entry])
+        found.entered = entry.time
         shown = _show(handed, found)
         await self._tell_unopened(entry, handed, shown)
         return Disclosure(receipt=_entered(receipt), records=shown)

@@ -6,6 +6,7 @@ routes of the access log are the log's.
 ======  =================  ========================================================================
 GET     /healthz           200 while the process lives
 GET     /vault/v1/status   what runs and which shares are missing; no secret
+GET     /vault/v1/reconciled  unwrapped and announced data keys by day; with the relay's token
 POST    /vault/v1/open     ``disclosure.OpenCall``: all messages in the scope of a grant
 POST    /vault/v1/report   ``disclosure.ReportCall``: a sealed report and what of it is proven
 POST    /vault/v1/shares   ``disclosure.ShareCall``: an officer's share of the vault's key
@@ -24,10 +25,11 @@ from starlette.routing import Route
 from crypto_modes import disclosure
 from crypto_modes.disclosure import OpenCall, ReportCall, ShareCall
 from crypto_modes.grants import Person
-from server.problems import body_of
+from server.problems import authorize, body_of
 from server.vault.asking import Asking
 from server.vault.officers import Officers
 from server.vault.opening import Opening
+from server.vault.reconciling import RECONCILED, Reconciling
 from server.vault.reported import Reported
 
 
@@ -72,6 +74,16 @@ def routes(
         Route(disclosure.REPORT, report, methods=["POST"]),
         Route(disclosure.SHARES, shares, methods=["POST"]),
     ]
+
+
+def reconciled(reconciling: Reconciling, token: str) -> Route:
+    """What the vault's operator asks; ``token`` is the relay's, which he has as well."""
+
+    async def compare(request: Request) -> Response:
+        authorize(request, token, "vault.token")
+        return _json(await reconciling.compare())
+
+    return Route(RECONCILED, compare)
 
 
 def _json(answer: object) -> Response:
