@@ -175,7 +175,8 @@ class App:
         self.gateway = Gateway(gateway_settings(self.settings), self._handler(), self.watch)
         token = token_file(data / "admin.token", ADMIN_TOKEN_PREFIX)
         shown = token_file(data / TOKEN_FILE, TOKEN_PREFIX)
-        vault = VaultRecords(self.store, self.confirming, shown)
+        standing = self.moderation.cases.check_standing
+        vault = VaultRecords(self.store, self.confirming, shown, standing)
         more = [*vault.routes(), *self.moderating.routes(token)]
         self.internal = Internal(self.settings.internal, self, token, more)
         try:

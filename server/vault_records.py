@@ -5,13 +5,16 @@ not: opening anything. The relay hands over what lies in its store, to whoever h
 file ``vault.token``: that is one vault, which keeps its own account of what it does with it.
 
 ======  ==============================  ===========================================================
-GET     /vault/v1/records               ``?conversation=HEX&first=N&last=N&known=N``, see ``scope``
+GET     /vault/v1/records               ``?conversation=HEX&first=N&last=N&known=N&case=HEX``, see
+                                        ``scope``; 403 where the case was closed
 GET     /vault/v1/reports/{id}          a sealed report; the id in hexadecimal
 POST    /vault/v1/confirm               ``{"questions": […]}`` about a report, as for the operator
 ======  ==============================  ===========================================================
 """
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,11 +34,19 @@ TOKEN_FILE = "vault.token"  # noqa: S105 - a file's name
 QUESTIONS_LIMIT = 32 * 1024  # twenty of them have 12 KiB
 
 
+# Raises ``GrantRefused`` for a case under which nothing is read any more. The vault knows no cases:
+# a grant that was signed stands by itself, so it is the relay that must say when one is over.
+Standing = Callable[[bytes], Awaitable[None]]
+
+
 class VaultRecords:
     """For one vault, which shows ``token``. Every method may raise ``StoreUnavailable``."""
 
-    def __init__(self, store: Store, confirming: Confirming, token: str) -> None:
+    def __init__(
+        self, store: Store, confirming: Confirming, token: str, standing: Standing
+    ) -> None:
         self._store = store
+        self._standing = standing
         self._confirming = confirming
         self._token = token
 
@@ -103,11 +114,12 @@ class VaultRecords:
         try:
             conversation = bytes.fromhex(asked["conversation"])
             first, last = int(asked["first"]), int(asked["last"])
-            known = int(asked.get("known", "0"))
+            known, case = int(asked.get("known", "0")), bytes.fromhex(asked.get("case", ""))
         except (KeyError, ValueError):
             raise BadArgument("name conversation (hexadecimal), first and last") from None
         if len(conversation) != ID_SIZE or known < 0:
             raise BadArgument("a conversation has 32 hexadecimal digits, and numbers are from 1")
+        await self._standing(case)
         handed = await self.records(conversation, first, last, known)
         return Response(handed.to_json(), media_type="application/json")
 

@@ -21,6 +21,7 @@ from crypto_modes.reports import Sealed
 from crypto_modes.scope import Handed
 from server.store import SealedReport
 from tests.conftest import Running, StartRelay
+from tests.moderation_rig import PEOPLE, MemoryLog, legal_request
 from tests.test_door import with_door
 from tests.vault_rig import granted
 
@@ -129,3 +130,19 @@ async def test_the_relay_confirms_to_its_vault(relay: Running) -> None:
     status, raw = await asked(relay, "confirm", body=b'{"questions": []}')
     assert (status, raw) == (200, b"[]")
     assert (await asked(relay, "confirm", body=b"nonsense"))[0] == 400
+
+
+@pytest.mark.asyncio
+async def test_for_a_closed_case_nothing_is_handed_over(relay: Running) -> None:
+    """A grant that was signed stands until it ends; the vault knows nothing of cases."""
+    cases, lena = relay.app.moderation.cases, PEOPLE["lena"]
+    relay.app.moderation.desk.log = MemoryLog()
+    relay.app.moderation.desk.staff = lambda: PEOPLE
+    case = await cases.open(lena, legal_request(served=1, due=2))
+    path = f"records?conversation={'0' * 32}&first=1&last=2&case={case.id.hex()}"
+    assert (await asked(relay, path))[0] == 200
+    await cases.close(lena, case.id, "nothing came of it")
+    status, why = told(await asked(relay, path))
+    assert (status, "this case is closed" in why) == (403, True)
+    await cases.reopen(lena, case.id)
+    assert (await asked(relay, path))[0] == 200

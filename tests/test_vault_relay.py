@@ -16,6 +16,7 @@ from crypto_modes.errors import (
     BadConfig,
     CannotOpen,
     Forbidden,
+    GrantRefused,
     LouverError,
     ReportRefused,
     StoreUnavailable,
@@ -48,7 +49,7 @@ async def answering(status: int, body: bytes) -> AsyncIterator[tuple[Relay, list
 
 
 async def records(asked: Relay) -> Any:
-    return await asked.records(TALK, 1, 20, 3)
+    return await asked.records(TALK, 1, 20, 3, b"c" * 16)
 
 
 async def report(asked: Relay) -> Any:
@@ -70,6 +71,7 @@ ANSWERS: list[tuple[Callable[[Relay], Any], int, bytes, type[LouverError], str]]
     (records, 200, b'{"relay": "\xff"}', CannotOpen, "not understood"),
     (records, 400, PROBLEM, BadArgument, "because"),
     (records, 400, b"\xff", BadArgument, "not understood"),
+    (records, 403, PROBLEM, GrantRefused, "because"),
     (records, 401, PROBLEM, StoreUnavailable, "does not answer"),
     (records, 500, PROBLEM, StoreUnavailable, "does not answer"),
     (records, 302, b"", StoreUnavailable, "does not answer"),
@@ -115,7 +117,7 @@ async def test_what_it_asks_and_with_which_token() -> None:
             await records(asked)
     first, second = (each.decode() for each in seen)
     assert first.startswith("POST /vault/v1/confirm ")
-    query = f"conversation={TALK.hex()}&first=1&last=20&known=3"
+    query = f"conversation={TALK.hex()}&first=1&last=20&known=3&case={(b'c' * 16).hex()}"
     assert second.startswith(f"GET /vault/v1/records?{query} ")
     assert all(f"Authorization: Bearer {TOKEN}\r\n" in each for each in (first, second))
 

@@ -49,7 +49,7 @@ from tests.mode_ends import (
     server_tools,
 )
 from tests.reported import TEAM
-from tests.test_grants import KEYS, NOW, STAFF
+from tests.test_grants import CASE, KEYS, NOW, STAFF
 
 TALK = DRAFT.conversation
 DOOR = TeamKey(b"v" * 32)
@@ -116,7 +116,7 @@ class MemoryRelay:
 
     def __init__(self, happened: list[str]) -> None:
         self.store = MemoryStore()
-        self.desk = VaultRecords(cast("Any", self.store), cast("Any", None), "")
+        self.desk = VaultRecords(cast("Any", self.store), cast("Any", None), "", cast("Any", None))
         self.reports: dict[bytes, SealedReport] = {}
         self.answer = Answer("yes")
         self.lie: Callable[[Handed], Handed] = lambda handed: handed
@@ -124,7 +124,9 @@ class MemoryRelay:
         self.away = False
         self.happened = happened
 
-    async def records(self, conversation: bytes, first: int, last: int, known: int) -> Handed:
+    async def records(
+        self, conversation: bytes, first: int, last: int, known: int, case: bytes = CASE
+    ) -> Handed:
         self.happened.append("fetched")
         self._check()
         # As it travels, so that the test sees no more than a vault would.

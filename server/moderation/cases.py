@@ -84,6 +84,13 @@ class Cases:
         self._desk.look(who)
         return await self._desk.find(Case, case)
 
+    async def check_standing(self, case: bytes) -> None:
+        """Raises ``GrantRefused`` for a case that was closed. One that is not known here is the
+        vault's to judge, by its grant."""
+        found = await self._desk.store.get(Case, case)
+        if found is not None and found.state == "closed":
+            raise GrantRefused("this case is closed; nothing is read under it any more")
+
     async def page(
         self, who: Person, after: int = 0, limit: int = 50, *, state: str = "", assignee: str = ""
     ) -> list[Case]:
@@ -135,7 +142,8 @@ class Cases:
         return await self._step(who, case, version, "release", assigned="")
 
     async def close(self, who: Person, case: bytes, outcome: str, version: int = 0) -> Case:
-        """No grant is asked for or given under it any more; holds stay until they are lifted."""
+        """No grant is asked for or given under it any more, and by those that were nothing is
+        read; holds stay until they are lifted."""
         if not 0 < len(outcome) <= TEXT_LIMIT:
             raise BadArgument(f"say what came of this case, in 1 to {TEXT_LIMIT} characters")
         return await self._step(who, case, version, "close", outcome=outcome)

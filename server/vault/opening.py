@@ -48,7 +48,9 @@ END_TO_END = "end-to-end encrypted: only a recipient can reveal this message, by
 class Records(Protocol):
     """Who has the records (``relay.Relay``)."""
 
-    async def records(self, conversation: bytes, first: int, last: int, known: int) -> Handed: ...
+    async def records(
+        self, conversation: bytes, first: int, last: int, known: int, case: bytes
+    ) -> Handed: ...
 
 
 class Heads:
@@ -212,7 +214,9 @@ class Opening:
     async def _fetch(self, call: OpenCall) -> Handed:
         grant = call.grant
         seq, head = self._heads.find(grant.conversation)
-        handed = await self._relay.records(grant.conversation, grant.first, grant.last, seq)
+        handed = await self._relay.records(
+            grant.conversation, grant.first, grant.last, seq, grant.case
+        )
         if seq:
             scope.check_known(handed, seq, head)
         scope.check(handed, grant)

@@ -13,7 +13,14 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from crypto_modes.errors import BadArgument, BadConfig, CannotOpen, Forbidden, StoreUnavailable
+from crypto_modes.errors import (
+    BadArgument,
+    BadConfig,
+    CannotOpen,
+    Forbidden,
+    GrantRefused,
+    StoreUnavailable,
+)
 from crypto_modes.reports import Sealed
 from crypto_modes.scope import Handed
 from crypto_modes.verdicts import Answer, Question
@@ -38,10 +45,19 @@ class Relay:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._context = _context(settings) if self._place.scheme == "https" else None
 
-    async def records(self, conversation: bytes, first: int, last: int, known: int) -> Handed:
-        """The messages ``first`` to ``last``; ``known`` is one that the vault was shown before, or
-        0. Raises ``CannotOpen`` for an answer that is none."""
-        asked = {"conversation": conversation.hex(), "first": first, "last": last, "known": known}
+    async def records(
+        self, conversation: bytes, first: int, last: int, known: int, case: bytes
+    ) -> Handed:
+        """The messages ``first`` to ``last`` for ``case``; ``known`` is one that the vault was
+        shown before, or 0. Raises ``CannotOpen`` for an answer that is none, ``GrantRefused`` where
+        the case was closed."""
+        asked = {
+            "conversation": conversation.hex(),
+            "first": first,
+            "last": last,
+            "known": known,
+            "case": case.hex(),
+        }
         return Handed.from_json(await self._ask("GET", f"records?{urlencode(asked)}"))
 
     async def report(self, id: bytes) -> Sealed:
@@ -98,6 +114,8 @@ def _refusal(status: int, answer: bytes) -> Exception:
         detail = "its answer is not understood"
     if status == HTTPStatus.NOT_FOUND:
         return Forbidden(detail)
+    if status == HTTPStatus.FORBIDDEN:
+        return GrantRefused(f"the relay refused: {detail}")
     if status == HTTPStatus.BAD_REQUEST:
         return BadArgument(f"the relay refused: {detail}")
     return StoreUnavailable(AWAY, advice=f"the relay refused ({status}): {detail}")
