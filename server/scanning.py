@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,7 +72,9 @@ class Scanning:
         self._secret = secret
         self._observer = observer
         self._seconds = settings.scanning.seconds
-        self._looking = asyncio.Lock()
+        # Of its own: what was given up goes on to its end, and must neither have company nor take
+        # the threads of others.
+        self._looking = ThreadPoolExecutor(1, "pictures")
         self._senders = Buckets[bytes](SENDER_RATE, SENDER_BURST)
         self._readable = frozenset(
             name for name, mode in registry.items() if mode.visibility["relay_memory"]
@@ -119,12 +122,13 @@ class Scanning:
     async def look(self, blob: Blob, media: bytes) -> None:
         """Hold a picture to the lists, before anybody can get it. Raises ``Held``.
 
-        One at a time, in a thread, for ``scanning.seconds``: one that takes longer goes on and is
+        One at a time, in a thread, for ``scanning.seconds``: one that takes longer passes and is
         reported as not compared, so that a slow list stops no messages.
         """
         try:
-            async with asyncio.timeout(self._seconds), self._looking:
-                hits = await asyncio.to_thread(self._compare, media)
+            async with asyncio.timeout(self._seconds):
+                loop = asyncio.get_running_loop()
+                hits = await loop.run_in_executor(self._looking, self._compare, media)
         except TimeoutError:
             hits = [Hit("flag", "", "not compared in time")]
         except BadArgument as error:

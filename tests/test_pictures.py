@@ -9,18 +9,23 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from crypto_modes import wire
 from crypto_modes.errors import BadArgument, BadConfig
+from crypto_modes.scanning import Hit
 from server.pictures import DISTANCE, Pictures
+from server.scanning import Listed
 from tests.conftest import StartRelay
 from tests.raw_client import RawClient, Refused
 from tests.test_scanning import Lists
@@ -70,10 +75,34 @@ def test_what_says_nothing_matches_nothing() -> None:
     assert Pictures("list", "flag", ["0" * 64, "f" * 64]).scan_media(raw.getvalue()) == ()
 
 
-@pytest.mark.parametrize("raw", [b"", b"text", picture(1)[:200], b"\x89PNG\r\n\x1a\n" + bytes(50)])
+# One that the library would give to another program, of which everybody knows the holes.
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"text", picture(1)[:200], b"\x89PNG\r\n\x1a\n" + bytes(50), POSTSCRIPT],
+)
 def test_what_is_no_picture_is_said(raw: bytes) -> None:
     with pytest.raises(BadArgument, match="no picture"):
         Pictures("list", "flag", ["0" * 64]).scan_media(raw)
+
+
+def test_no_other_format_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **more: ran.append(given))
+    with pytest.raises(BadArgument, match="no picture"):
+        Pictures("list", "flag", ["0" * 64]).scan_media(POSTSCRIPT)
+    assert not ran
+
+
+def test_whatever_a_decoder_raises_the_picture_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: object, **more: object) -> None:
+        raise struct.error("planted")
+
+    monkeypatch.setattr(Image, "open", broken)
+    with pytest.raises(BadArgument, match="no picture"):
+        Pictures("list", "flag", ["0" * 64]).scan_media(picture(1))
 
 
 def test_a_bomb_is_not_decoded() -> None:
@@ -157,3 +186,37 @@ async def test_a_flagged_or_broken_picture_goes_on(start_relay: StartRelay, tmp_
     assert first.words.endswith("of pictures.txt")
     assert "this is no picture" in second.words
     assert second.category == "other"
+
+
+class Slow:
+    """A list that takes until ``go``; ``begun`` counts the pictures that it was given."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun = 0
+
+    def scan_media(self, media: bytes) -> Sequence[Hit]:
+        self.begun += 1
+        self.go.wait(60)
+        return ()
+
+
+@pytest.mark.asyncio
+async def test_pictures_that_take_too_long_pass_and_do_not_pile_up(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    lists, slow = Lists(tmp_path), Slow()
+    relay = await start_relay(**settings(lists, "flag", hashed(picture(1))))
+    scanning = relay.app.scanning
+    scanning.lists = {"slow": Listed("spam", media=slow)}
+    scanning._seconds = 0.1
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    try:
+        for number in range(3):
+            assert (await upload(alice, bob, picture(number))).state == "whole"
+        # The first is given up and still being compared, so that no other has begun.
+        assert slow.begun <= 1
+    finally:
+        slow.go.set()
+    found = await lists.found(relay, 3)
+    assert {each.words for each in found} == {"flag: 'not compared in time' of "}
