@@ -94,6 +94,17 @@ async def test_the_key_is_forgotten_after_its_time(meeting: Meeting) -> None:
 
 
 @pytest.mark.asyncio
+async def test_shares_wait_for_each_other_no_longer_than_the_key_stays(meeting: Meeting) -> None:
+    await meeting.hand_in("sven", 0)
+    meeting.clock[0] = HOURS - 0.001
+    assert (await meeting.hand_in("luis", 1)).here == 2
+    meeting.clock[0] = HOURS
+    assert "0 of 3 shares" in await meeting.closed()
+    assert (await meeting.hand_in("auda", 2)).here == 1
+    await meeting.closed()
+
+
+@pytest.mark.asyncio
 async def test_no_share_stays_once_the_key_is_there(meeting: Meeting) -> None:
     for name, share in (("sven", 0), ("luis", 1), ("auda", 2)):
         await meeting.hand_in(name, share)

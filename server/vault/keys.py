@@ -29,7 +29,8 @@ from server.vault.settings import Keys as KeySettings
 class Split:
     """A key that comes together from shares, each from another person, and is gone after a time.
 
-    ``seconds`` is how long it stays, by the clock ``monotonic``.
+    ``seconds`` is how long it stays, and how long the shares wait for each other, by the clock
+    ``monotonic``.
     """
 
     def __init__(self, public: bytes, seconds: float, monotonic: Callable[[], float]) -> None:
@@ -39,13 +40,14 @@ class Split:
         self._monotonic = monotonic
         self._shares: dict[str, Share] = {}
         self._secret: TeamKey | None = None
-        self._until = 0.0
+        self._since = self._until = 0.0
         self.needed = 0
 
     def take(self, share: Share, person: Person) -> int:
         """Take a share from ``person``; how many are there. The last one that is needed makes the
         key, and then none is kept. Raises ``KeyRefused``.
         """
+        self._forget_shares()
         if share.key != self._mark:
             raise KeyRefused("this is a share of another key than this vault's")
         if any(
@@ -53,6 +55,8 @@ class Split:
             for subject, each in self._shares.items()
         ):
             raise KeyRefused("somebody else has handed in this share; each has one of his own")
+        if not self._shares:
+            self._since = self._monotonic()
         self._shares[person.subject] = share
         self.needed = share.threshold
         if len(self._shares) < share.threshold:
@@ -68,6 +72,7 @@ class Split:
     @property
     def here(self) -> int:
         """How many shares wait for others."""
+        self._forget_shares()
         return len(self._shares)
 
     @property
@@ -77,13 +82,19 @@ class Split:
             self._secret = None
         return self._secret is not None
 
+    def _forget_shares(self) -> None:
+        """Those who hand them in meet now: a share that waits for months for the others could be
+        of somebody who has long left."""
+        if self._monotonic() - self._since >= self._seconds:
+            self._shares = {}
+
     def find(self, wrapped: bytes) -> TeamKey | None:
         """The key, if ``wrapped`` is behind its door. Raises ``KeyServiceUnavailable`` while it is
         not together."""
         if wrapped[: len(self._door)] != self._door:
             return None
         if not self.together:
-            needed = f"{len(self._shares)} of {self.needed or 'the needed'} shares are here"
+            needed = f"{self.here} of {self.needed or 'the needed'} shares are here"
             raise KeyServiceUnavailable(
                 f"the vault's key is not together: {needed}; hand in yours: louver mod share"
             )
