@@ -12,7 +12,7 @@ from __future__ import annotations
 import http.client
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
@@ -131,8 +131,9 @@ def fetch(read: Read, place: Path) -> int:
     return size
 
 
-def fetch_opened(site: Site, staff: Staff, now: int) -> list[Opened]:
-    """All entries that the vault shows to ``staff`` at ``now``, milliseconds.
+def fetch_opened(site: Site, staff: Staff, now: Callable[[], int]) -> list[Opened]:
+    """All entries that the vault shows to ``staff``; ``now`` gives milliseconds. Each page is
+    signed when it is asked for: a large log takes longer than a signature is believed.
 
     Raises ``Forbidden`` where it shows them none, ``ConnectionLost``, ``LogRefused``.
     """
@@ -140,7 +141,7 @@ def fetch_opened(site: Site, staff: Staff, now: int) -> list[Opened]:
     while True:
         place = f"{PREFIX}opened?start={len(found)}&limit={PAGE}"
         nonce = os.urandom(16)
-        signed = sign_request(staff.key, place, b"", staff.name, now, nonce)
+        signed = sign_request(staff.key, place, b"", staff.name, now(), nonce)
         status, content = site.ask(place, {HEADER: to_header(signed)})
         if status != HTTPStatus.OK:
             raise Forbidden(f"the vault shows {staff.name} no entries ({status})")

@@ -9,7 +9,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from crypto_modes.door import Door
 from crypto_modes.errors import BadConfig, Forbidden, LogUnavailable
 from crypto_modes.policy import conversation_id
 from crypto_modes.reports import Item, Report, seal, tags
-from crypto_modes.transparency import note
+from crypto_modes.transparency import access_log, note
 from crypto_modes.transparency.access_log import Entry
 from server import cli
 from server.certs import make_dev_certificates
@@ -33,6 +33,7 @@ from server.moderation.vault_client import VaultLog
 from server.store import SealedReport
 from server.vault import staff
 from server.vault.app import App
+from server.vault.asking import now_ms
 from server.vault.settings import Keys, Listen, Settings
 from server.vault.settings import Relay as RelaySettings
 from tests.conftest import Running, StartRelay
@@ -320,10 +321,31 @@ async def test_the_relay_enters_its_steps_and_the_auditor_reads_all_of_them(
     with pytest.raises(LogUnavailable):
         await relays.append([Entry(kind="read", time=now, case=CASE, actor="lena")])
     site, auda = log_files.Site(url), log_files.Staff("auda", KEYS["auda"])
-    found = await asyncio.to_thread(log_files.fetch_opened, site, auda, now)
+    found = await asyncio.to_thread(log_files.fetch_opened, site, auda, now_ms)
     kinds = [each.entry.kind for each in found if each.entry is not None]
     assert kinds == [*["staff"] * len(STAFF), "read", "case"]
     otto = log_files.Staff("otto", KEYS["otto"])
     with pytest.raises(Forbidden):
-        await asyncio.to_thread(log_files.fetch_opened, site, otto, now)
+        await asyncio.to_thread(log_files.fetch_opened, site, otto, now_ms)
     relays.close()
+
+
+class Slowly(log_files.Site):
+    """A vault that takes a minute for each page of entries."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.now, self.signed = 0, list[int]()
+
+    def ask(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        self.signed.append(disclosure.from_header((headers or {})[log_files.HEADER]).time)
+        self.now += 60_000
+        count = log_files.PAGE if len(self.signed) < 3 else 1
+        return 200, msgspec.json.encode([access_log.Opened(number) for number in range(count)])
+
+
+def test_each_page_of_entries_is_signed_when_it_is_asked_for() -> None:
+    """The vault believes a signature for a minute, and a large log takes longer."""
+    site, auda = Slowly(), log_files.Staff("auda", KEYS["auda"])
+    assert len(log_files.fetch_opened(site, auda, lambda: site.now)) == 2 * log_files.PAGE + 1
+    assert site.signed == [0, 60_000, 120_000]

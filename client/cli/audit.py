@@ -58,7 +58,7 @@ def fetch(
         if key_file is not None:
             staff = log_files.Staff(name, SigningKey(keyfile.key_file(key_file, make=False)))
             site = log_files.Site(place, authority)
-            shown = log_files.fetch_opened(site, staff, time.time_ns() // 1_000_000)
+            shown = log_files.fetch_opened(site, staff, lambda: time.time_ns() // 1_000_000)
             log_files.keep_opened(directory, shown[:size])
         typer.echo(f"{size} entries in {directory}; next: louver audit verify {directory} --key …")
 

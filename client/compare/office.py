@@ -65,7 +65,8 @@ class Staff:
             log_files.Directory(copy).read, auditing.Trust(Verifier.decode(status["log"]))
         )
         reader = log_files.Staff("auda", auditor.key())
-        shown = log_files.fetch_opened(site, reader, time.time_ns() // 1_000_000)
+        shown = log_files.fetch_opened(site, reader, lambda: time.time_ns() // 1_000_000)
+        shown = shown[: held.head.size]  # it may have grown since its copy was made
         auditing.entries(held, shown)
         return [each.entry for each in shown if each.entry is not None]
 
