@@ -255,6 +255,9 @@ async def test_what_failed_may_be_tried_again_with_the_same_key(api: OfficeRig) 
     wrong = {**LEGAL, "served": 0}
     assert (await api("lena", "POST", "/cases", wrong, once="k2")).status == 400
     assert (await api("lena", "POST", "/cases", LEGAL, once="k2")).status == 201
+    for _ in range(2):  # what is no request at all was not carried out either
+        assert (await api("lena", "POST", "/cases", {"basis": 7}, once="k3")).status == 422
+    assert (await api("lena", "POST", "/cases", LEGAL, once="k3")).status == 201
 
 
 @pytest.mark.asyncio

@@ -142,10 +142,10 @@ async def test_it_is_tried_again_with_longer_pauses_under_the_same_id(made: Rig)
     hook = webhook(made, console)
     task = await begun(hook)
     await ended(task)
-    console.answers = [OSError("refused"), *[503] * 11, 429]
+    console.answers = [OSError("refused"), *[503] * 11, 429, *[401, 403] * REFUSALS]
     await report(made, 1)
     assert await hook.step()
-    assert len(console.posts) == 14
+    assert len(console.posts) == 14 + 2 * REFUSALS
     assert len({headers["webhook-id"] for headers, _ in console.posts}) == 1
     assert console.pauses[:3] == [1.0, 2.0, 4.0]
     assert max(console.pauses) == LONGEST_PAUSE

@@ -51,10 +51,16 @@ class Once:
         self._now = now
 
     async def do(
-        self, name: str, key: str, request: bytes, work: Callable[[], Awaitable[Answered]]
+        self,
+        name: str,
+        key: str,
+        request: bytes,
+        work: Callable[[], Awaitable[Answered]],
+        *harmless: type[Exception],
     ) -> tuple[Answered, bool]:
         """What ``work`` answers, or has answered to ``name`` before under ``key``; whether the
-        latter. ``request`` is a digest of all that was asked.
+        latter. ``request`` is a digest of all that was asked; what ``work`` raises of ``harmless``,
+        it raises before it has done anything.
 
         What fails is not kept: it changed nothing, and may be tried again. Raises ``OtherRequest``;
         ``WrongState`` while the first is under way, or where it was cut off and nobody knows.
@@ -71,7 +77,7 @@ class Once:
             raise WrongState("this request is being carried out") from None
         try:
             answered = await work()
-        except LouverError:
+        except (LouverError, *harmless):
             await self._store.drop(Kept, kept.id)
             raise
         if answered.status >= 300:

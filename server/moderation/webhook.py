@@ -40,8 +40,9 @@ TIMEOUT = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 600.0
 # What the console refuses so often is passed over, lest one report stop all others.
 REFUSALS = 5
-# Not refusals: the console asks for patience.
-_LATER = frozenset({408, 425, 429})
+# No refusals of this report: the console asks for patience, or does not know our key, and then all
+# reports wait until somebody has looked.
+_LATER = frozenset({401, 403, 408, 425, 429})
 _PLACE = bytes(16)
 
 Send = Callable[[Mapping[str, str], bytes], Awaitable[int]]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Header, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message
@@ -174,7 +175,9 @@ async def _once(
         )
 
     office: Office = request.app.state.office
-    answered, again = await office.once.do(request.state.who.name, key, digest, work)
+    answered, again = await office.once.do(
+        request.state.who.name, key, digest, work, RequestValidationError
+    )
     headers = {"ETag": answered.etag} if answered.etag else {}
     if again:
         headers["Idempotent-Replayed"] = "true"
