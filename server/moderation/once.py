@@ -75,9 +75,10 @@ class Once:
             await self._store.put(kept)
         except Stale:
             raise WrongState("this request is being carried out") from None
+        nothing_done: tuple[type[Exception], ...] = (LouverError, *harmless)
         try:
             answered = await work()
-        except (LouverError, *harmless):
+        except nothing_done:
             await self._store.drop(Kept, kept.id)
             raise
         if answered.status >= 300:
