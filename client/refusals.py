@@ -24,6 +24,7 @@ _BY_CODE: dict[int, type[LouverError]] = {
     122: errors.StaleDevices,
     123: errors.BelowFloor,
     130: errors.ReportRefused,
+    131: errors.Held,
     140: errors.KeyServiceUnavailable,
     141: errors.StoreUnavailable,
 }

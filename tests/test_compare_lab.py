@@ -22,8 +22,12 @@ from tests.compare_results import made_up
 
 
 def test_settings_ask_for_what_the_report_claims(tmp_path: Path) -> None:
-    text = Lab(tmp_path)._settings("at_rest", tmp_path, 1, 2, "debug")
-    settings = tomllib.loads(text)
+    relay = lab.Relay("at_rest", tmp_path, 1, 2, 0, tmp_path, 3)
+    settings = tomllib.loads(Lab(tmp_path)._settings(relay, "debug", None))
+    assert "scanning" not in settings
+    watched = tomllib.loads(Lab(tmp_path)._settings(relay, "debug", ["HARM-0001"]))
+    assert watched["scanning"]["lists"] == [f"flag:other:words:{tmp_path}/phrases.txt"]
+    assert watched["moderation"]["vault"] == "http://127.0.0.1:3"
     assert settings["mode"] == "at_rest"
     assert settings["store"] == {"durability": "full"}
     assert settings["accounts"]["issuer"] == ISSUER

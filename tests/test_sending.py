@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,6 +118,7 @@ class Counter:
 
     def __init__(self) -> None:
         self.store = self
+        self.effects = SimpleNamespace(muted={})
         self.came: list[str] = []
         self.fetched = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []

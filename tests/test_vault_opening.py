@@ -280,6 +280,7 @@ async def test_nonsense_in_place_of_the_journal_is_a_vault_that_does_nothing(vau
 # --- a relay that lies ---
 
 
+@pytest.mark.attack(39)
 @pytest.mark.asyncio
 async def test_swapped_rows_open_nothing(vault: Vault) -> None:
     def lie(handed: Handed) -> Handed:
