@@ -23,6 +23,7 @@ from tests.moderation_rig import (
     CAROL,
     DAY,
     NOW,
+    OTHER,
     PEOPLE,
     TALK,
     Rig,
@@ -140,6 +141,8 @@ async def test_a_dismissal_concerns_the_reporter_alone_who_can_appeal(tmp_path: 
         (measure("mute", until=NOW), "over already"),
         (measure("remove", seqs=()), "names `conversation` and `seqs`"),
         (measure("suspend", seqs=(1,), conversation=TALK), "names `conversation`"),
+        (measure("remove", conversation=OTHER), "conversation of the reporter and the reported"),
+        (measure("suspend", conversation=TALK), "names `conversation`"),
         (measure("remove", seqs=(1, 2)), "written by this account"),
         (measure("warn", statement=Statement(facts="", rule="4")), "facts and a rule"),
         (measure("warn", statement=Statement(facts="x", rule="")), "facts and a rule"),
@@ -329,5 +332,16 @@ async def test_an_order_of_a_court_is_carried_out_under_its_case(tmp_path: Path)
             await actions.on_case(PEOPLE["luca"], case.id, measure("warn"))
         with pytest.raises(BadArgument, match="does not name this account"):
             await actions.on_case(lena, case.id, measure("warn", account=CAROL))
+        # Nor does a conversation bring its people into a case that names neither.
+        by_alice = measure("remove", account=ALICE, seqs=(2,))
+        with pytest.raises(BadArgument, match="does not name"):
+            await actions.on_case(lena, case.id, by_alice)
+        with pytest.raises(BadArgument, match="names `conversation`"):
+            await actions.on_case(
+                lena, case.id, measure("suspend", account=ALICE, conversation=TALK)
+            )
+        order = legal_request(accounts=(), conversations=(TALK,))
+        named = await made.opened("lena", order)
+        assert (await actions.on_case(lena, named.id, by_alice)).felt == "done"
         with pytest.raises(BadArgument, match="act on the report itself"):
             await actions.on_case(lena, case.id, measure("none"))

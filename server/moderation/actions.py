@@ -19,6 +19,8 @@ from crypto_modes import wire
 from crypto_modes.contract import ID_SIZE
 from crypto_modes.errors import BadArgument, Forbidden, Unavailable
 from crypto_modes.grants import Person, Role
+from crypto_modes.policy import conversation_id
+from crypto_modes.reports import SCANNER
 from server.moderation import notices
 from server.moderation.desk import Desk, changed
 from server.moderation.holds import Holds
@@ -99,8 +101,8 @@ class Actions:
             dismissed = measure.kind == "none"
             event = "dismiss" if dismissed else "act"
             state = follow("report", report.state, event)
-            if not dismissed and (not report.account or measure.account != report.account):
-                raise BadArgument("note first whom the report is about; act on that account alone")
+            if not dismissed:
+                _check_about(report, measure)
             account = report.reporter if dismissed else measure.account
             await self._check(measure)
             action = self._action(who, measure, account, report=number, case=report.case)
@@ -130,9 +132,11 @@ class Actions:
             if found.basis not in ("legal_request", "emergency") or measure.kind == "none":
                 raise BadArgument("act on the report itself; under a case only on a request")
             await self._check(measure)
-            parties = await desk.hooks.parties(measure.conversation) or ()
-            if measure.account not in (*found.accounts, *parties):
-                raise BadArgument("the case does not name this account")
+            named = found.accounts
+            if measure.conversation in found.conversations:
+                named += await desk.hooks.parties(measure.conversation) or ()
+            if measure.account not in named:
+                raise BadArgument("the case does not name this account, or this conversation")
             action = self._action(who, measure, measure.account, case=case)
             told = [notices.of_action(desk, action)]
             legal = {"authority": found.authority, "country": found.country}
@@ -177,7 +181,8 @@ class Actions:
             raise BadArgument("a mute has an end, `until`, and nothing else has one")
         if measure.until and measure.until <= desk.now():
             raise BadArgument("this mute would be over already")
-        if (measure.kind == "remove") != bool(measure.seqs and measure.conversation):
+        places = bool(measure.seqs), bool(measure.conversation)
+        if places != (measure.kind == "remove",) * 2:
             raise BadArgument("a removal names `conversation` and `seqs`, and nothing else does")
         if measure.kind != "none" and not await desk.hooks.name(measure.account):
             raise BadArgument("there is no account with this id")
@@ -264,3 +269,14 @@ class Actions:
             await desk.hooks.apply(action, on=False)
         for other in others:
             await desk.hooks.apply(other, on=True)
+
+
+def _check_about(report: Report, measure: Measure) -> None:
+    """Raises ``BadArgument`` for a measure about somebody, or something, that was not reported."""
+    if not report.account or measure.account != report.account:
+        raise BadArgument("note first whom the report is about; act on that account alone")
+    # What the lists found may lie anywhere; a user reports what was written to him.
+    if not measure.conversation or report.reporter == SCANNER:
+        return
+    if measure.conversation != conversation_id(report.reporter, report.account):
+        raise BadArgument("this is not the conversation of the reporter and the reported")
