@@ -6,6 +6,7 @@ What may live here: wording, and reading the files that the questions name. What
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,14 +20,28 @@ from client.wording import as_json as json_of
 from crypto_modes.errors import BadArgument, LogRefused
 from crypto_modes.transparency.access_log import Leaf
 
+_HEX = re.compile("[0-9a-f]+")
 _RANGE = re.compile(r"([0-9]{1,15})-([0-9]{1,15})", re.ASCII)
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What the vault gave for an entry; see ``server.access_log.Receipt``."""
+    """What the vault gave for an entry; see ``server.access_log.Receipt``. The checkpoint is
+    base64, or hexadecimal as ``louver mod --json`` prints it."""
 
     index: int
-    checkpoint: bytes
+    checkpoint: str
+
+    def signed(self) -> bytes:
+        """The checkpoint. Raises ``ValueError`` where it is neither."""
+        if _HEX.fullmatch(self.checkpoint):
+            return bytes.fromhex(self.checkpoint)
+        return base64.b64decode(self.checkpoint, validate=True)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What ``louver mod read --json`` and ``open --json`` print: the receipt is a part of it."""
+
+    receipt: Receipt
 
 
 def shown(copy: Copy, place: str) -> Shown | None:
@@ -85,9 +100,9 @@ def asked(
             found, _ = auditing.includes(copy, index)
             yield _leaf(index, found, as_json=as_json)
     if receipt is not None:
-        promised = _receipt(receipt)
-        found = auditing.keeps(copy, promised.checkpoint, promised.index, trust)
-        yield _leaf(promised.index, found, as_json=as_json, more={"receipt": "kept"})
+        index, checkpoint = _receipt(receipt)
+        found = auditing.keeps(copy, checkpoint, index, trust)
+        yield _leaf(index, found, as_json=as_json, more={"receipt": "kept"})
 
 
 def _leaf(index: int, leaf: Leaf, *, as_json: bool, more: dict[str, object] | None = None) -> str:
@@ -98,13 +113,18 @@ def _leaf(index: int, leaf: Leaf, *, as_json: bool, more: dict[str, object] | No
     return f"  leaf {index}, {_time(leaf.time)}, is in the log{kept}"
 
 
-def _receipt(path: Path) -> Receipt:
+def _receipt(path: Path) -> tuple[int, bytes]:
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(log_files.ANSWER_LIMIT), type=Receipt)
+            raw = file.read(log_files.ANSWER_LIMIT)
+        try:
+            found = msgspec.json.decode(raw, type=Receipt)
+        except msgspec.ValidationError:
+            found = msgspec.json.decode(raw, type=Answer).receipt
+        return found.index, found.signed()
     except OSError as error:
         raise BadArgument(f"cannot read {path}: {error.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise LogRefused(f"{path} is no receipt of an access log") from None
 
 

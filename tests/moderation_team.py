@@ -69,7 +69,7 @@ class FakeVault:
 
     async def report(self, request: Request) -> Response:
         call = await self._call(request, disclosure.ReportCall)
-        finding = Finding(id=bytes(16), state="verified", content=b"HARM-0007")
+        finding = Finding(id=bytes(16), seq=7, state="verified", content=b"HARM-0007")
         return _json(
             Opened(
                 receipt=Entered(8, b"note"),

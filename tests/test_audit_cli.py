@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli import app
+from client.moderation import words
 from crypto_modes.transparency import note
 from tests import audited_log as liar
 from tests.access_entries import read
@@ -40,6 +41,7 @@ async def test_a_copy_is_fetched_verified_and_held_to_a_later_one(
         key = ("--key", vault.log.verifier.encode())
         receipt = await vault.log.append([read(number) for number in range(100)])
         (tmp_path / "receipt").write_bytes(msgspec.json.encode(receipt))
+        (tmp_path / "answer").write_text(words.as_json({"receipt": receipt, "records": []}))
         assert (await ran("fetch", vault.url, tmp_path / "one"))[0] == 0
         for _ in range(2):
             await vault.log.append([read(number) for number in range(100)])
@@ -54,6 +56,9 @@ async def test_a_copy_is_fetched_verified_and_held_to_a_later_one(
         places = (tmp_path / "two", tmp_path / "one", vault.url)
         asked = ("--leaf", 5, "--range", "6-8", "--receipt", tmp_path / "receipt")
         code, out, err = await ran("verify", *places, *key, *asked)
+        # As a moderator's program saved it.
+        answered = await ran("verify", vault.url, *key, "--receipt", tmp_path / "answer")
+    assert (answered[0], "is in the log, as its receipt promised" in answered[1]) == (0, True)
     assert (code, err) == (0, "")
     assert "300 entries, every leaf under the root that louver/access-log/" in out
     assert "continues the copy before it; 1 entries came since" in out

@@ -15,9 +15,11 @@ from client.moderation.asking import Office
 from crypto_modes import disclosure, grants
 from crypto_modes.errors import (
     BadArgument,
+    ConnectionLost,
     GrantRefused,
 )
-from tests.moderation_rig import BOB, NOW, TALK, sealed
+from crypto_modes.reports import SCANNER
+from tests.moderation_rig import ALICE, BOB, NOW, TALK, sealed
 from tests.moderation_team import Team, seated
 
 
@@ -40,6 +42,9 @@ async def test_a_report_is_taken_opened_noted_and_settled(team: Team) -> None:
     await team("mara", lambda desk: desk.step("/reports/1", "assign", {"to": ""}))
     shown = await team("mara", lambda desk: desk.open_report(1, note=True), as_json=False)
     assert "   HARM-0007" in shown
+    assert f"  by           alice ({ALICE.hex()})" in shown
+    assert f"  conversation {TALK.hex()}" in shown
+    assert "#7 VERIFIED" in shown
     assert shown[-1] == "This is number 8 in the access log."
     assert team.vault.calls == [("mara", disclosure.ReportCall((1).to_bytes(16, "big"), bytes(16)))]
     (noted,) = await team("mara", lambda desk: desk.show("/reports/1"))
@@ -97,6 +102,7 @@ async def test_a_grant_is_shown_whole_signed_by_two_and_read_at_the_vault(
         assert part in said
     lines = await team("lena", lambda desk: desk.read(grant), as_json=False)
     assert "hi\ufffd[2J" in lines[0]
+    assert f" alice ({ALICE.hex()}) " in lines[0]
     assert "(not readable: no key)" in lines[1]
     assert lines[-2:] == [
         "2 messages, 1 of them not readable.",
@@ -198,3 +204,42 @@ class Typed:
 
     def readline(self) -> str:
         return self._text
+
+
+def test_what_a_list_found_is_not_said_to_be_an_account() -> None:
+    report = {"number": 3, "time": NOW, "state": "open", "assignee": "", "category": ""}
+    line = words.report({**report, "messages": 1, "reporter": SCANNER.hex()})
+    assert "found by a list" in line
+    assert "found by a list" not in words.report({**report, "messages": 1, "reporter": BOB.hex()})
+
+
+def test_a_list_of_records_is_put_as_records() -> None:
+    approvals = [{"approver": "sven", "signature": "00"}, {"approver": "sara", "signature": "01"}]
+    assert list(words.fields({"approvals": approvals, "accounts": ["a", "b"]})) == [
+        "approvals:",
+        "  approver: sven",
+        "  signature: 00",
+        "  approver: sara",
+        "  signature: 01",
+        "accounts: a, b",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_what_was_opened_is_shown_where_the_relay_says_no_names(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.api.rig.relay.incoming.append(sealed(1))
+    await team.api.rig.moderation.queue.sync()
+    await team("mara", lambda desk: desk.step("/reports/1", "assign", {"to": ""}))
+    get = Office.get
+
+    def mute(self: Office, path: str, **query: object) -> Any:
+        if path.startswith("/accounts"):
+            raise ConnectionLost("nobody answers")
+        return get(self, path, **query)
+
+    monkeypatch.setattr(Office, "get", mute)
+    shown = await team("mara", lambda desk: desk.open_report(1, note=True), as_json=False)
+    assert "   HARM-0007" in shown
+    assert f"  by           {ALICE.hex()}" in shown

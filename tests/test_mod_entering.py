@@ -17,8 +17,10 @@ from jwt.algorithms import OKPAlgorithm
 from client.cli.mod_options import milliseconds
 from client.commands import Terms
 from client.moderation import entering
-from client.moderation.asking import Office, Server
+from client.moderation.asking import Office, Server, Vault
 from client.moderation.post import Addresses, Post, Session
+from crypto_modes import disclosure
+from crypto_modes.disclosure import ShareCall, Sharing
 from crypto_modes.errors import (
     BadArgument,
     BadConfig,
@@ -205,3 +207,33 @@ def test_a_broken_file_is_told_and_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "staff.json").write_text("{")
     with pytest.raises(BadConfig, match=r"staff\.json"):
         Post(tmp_path).knows()
+
+
+# --- officers ---
+
+
+def test_a_share_is_handed_in_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    handed: list[object] = []
+
+    def call(_: Vault, place: str, call: object, answer: type[Sharing]) -> Sharing:
+        assert (place, answer) == (disclosure.SHARES, Sharing)
+        handed.append(call)
+        return Sharing(2, 3)
+
+    monkeypatch.setattr(Vault, "call", call)
+    post = Post(tmp_path)
+    post.key(make=True)
+    post.remember(Addresses(name="sven", url="http://127.0.0.1:1", vault="http://127.0.0.1:2"))
+    (tmp_path / "share-2-of-5.txt").write_text("lvs_abc\n")
+    terms = Terms(tmp_path, say=lines.append)
+    entering.share(terms, tmp_path / "share-2-of-5.txt")
+    assert handed == [ShareCall("lvs_abc")]
+    assert lines == ["2 of 3 shares are there."]
+    (tmp_path / "picture").write_bytes(b"\xff\xd8")
+    for wrong, why in (("picture", "holds no share"), ("nothing", "cannot read")):
+        with pytest.raises(BadArgument, match=why):
+            entering.share(terms, tmp_path / wrong)
+    assert len(handed) == 1

@@ -117,10 +117,15 @@ def whoami(
 
 @app.command()
 def share(
-    profile: options.Profile = "default", home: options.Home = None, as_json: options.Json = False
+    file: Annotated[
+        Path | None, typer.Argument(help="The file with your share; left out: it is asked for.")
+    ] = None,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
 ) -> None:
     """Hand in your share of the vault's key, as one of its officers."""
-    _entering(lambda room, terms: room.share(terms), profile, home, as_json)
+    _entering(lambda room, terms: room.share(terms, file), profile, home, as_json)
 
 
 # --- reports ---

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ from client.moderation.asking import Office, Vault, part
 from client.moderation.post import Post
 from crypto_modes import disclosure, grants
 from crypto_modes.contract import ID_SIZE
-from crypto_modes.errors import BadArgument, GrantRefused
+from crypto_modes.errors import BadArgument, GrantRefused, LouverError
 from crypto_modes.grants import Approval, Grant
 from crypto_modes.holds import Order
 from crypto_modes.policy import conversation_id
@@ -54,6 +55,16 @@ class Desk:
             return text
         pair = [bytes.fromhex(self.account(each.strip())) for each in (first, second)]
         return conversation_id(*pair).hex()
+
+    def _names(self, *accounts: bytes) -> dict[bytes, str]:
+        """What the relay calls these, for people; none where it does not say."""
+        if self._terms.json:
+            return {}
+        # What was opened is entered and shown once: a name that is not to be had must not cost it.
+        with suppress(LouverError):
+            asked = {each: self._office.get(f"/accounts/{each.hex()}") for each in set(accounts)}
+            return {each: answer.json["name"] for each, answer in asked.items()}
+        return {}
 
     # --- looking ---
 
@@ -105,7 +116,8 @@ class Desk:
         case = bytes.fromhex(report.json["case"]) or bytes(ID_SIZE)
         call = disclosure.ReportCall(bytes.fromhex(report.json["id"]), case)
         found = Vault(self._post).call(disclosure.REPORT, call, disclosure.Opened)
-        self._said(found, words.opened)
+        names = self._names(found.reporter, found.reported)
+        self._said(found, lambda each: words.opened(each, names))
         if note:
             states = [each.state for each in found.findings]
             proven = [_EVIDENCE.index(each) if each in _EVIDENCE else 0 for each in states]
@@ -125,7 +137,8 @@ class Desk:
         )
         call = disclosure.OpenCall(_grant(asked), approvals)
         found = Vault(self._post).call(disclosure.OPEN, call, disclosure.Disclosure)
-        self._said(found, words.disclosed)
+        names = self._names(*(each.sender for each in found.records))
+        self._said(found, lambda each: words.disclosed(each, names))
 
     # --- what is signed ---
 

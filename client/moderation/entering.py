@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -22,6 +23,9 @@ from crypto_modes.errors import BadArgument
 
 PASSWORD, CODE = "LOUVER_MOD_PASSWORD", "LOUVER_MOD_CODE"
 INVITE, ID_TOKEN = "LOUVER_MOD_INVITE", "LOUVER_MOD_ID_TOKEN"
+SHARE = "LOUVER_MOD_SHARE"
+# A share is 84 characters.
+_FILE_LIMIT = 1024
 
 
 def keygen(terms: Terms) -> None:
@@ -91,9 +95,10 @@ def who(terms: Terms) -> None:
     terms.say(words.as_json(person) if terms.json else f"{person['name']}: {person['role']}")
 
 
-def share(terms: Terms) -> None:
-    """Hand an officer's share of the vault's key to the vault."""
-    text = _secret("LOUVER_MOD_SHARE", "Your share")
+def share(terms: Terms, file: Path | None = None) -> None:
+    """Hand an officer's share of the vault's key to the vault. Raises ``BadArgument`` for a file
+    that cannot be read or is none of a share."""
+    text = _secret(SHARE, "Your share") if file is None else _share_of(file)
     vault = Vault(Post(terms.place))
     found = vault.call(disclosure.SHARES, disclosure.ShareCall(text), disclosure.Sharing)
     if terms.json:
@@ -119,6 +124,16 @@ def known(
     if not name or not url:
         raise BadArgument("say who you are and where the relay is: NAME --url http://HOST:PORT")
     return Addresses(**given)
+
+
+def _share_of(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_FILE_LIMIT).decode("ascii").strip()
+    except OSError as error:
+        raise BadArgument(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadArgument(f"{file} holds no share; it is one line that begins with lvs_") from None
 
 
 def _secret(variable: str, question: str, *, twice: bool = False) -> str:

@@ -17,8 +17,11 @@ from client.wording import moment, plain
 from crypto_modes.disclosure import Disclosure, Opened, Shown
 from crypto_modes.grants import RULES, Grant
 from crypto_modes.holds import Order
+from crypto_modes.reports import SCANNER
 
 Fields = Mapping[str, Any]
+# What the relay calls accounts; the vault knows them by their ids alone.
+Names = Mapping[bytes, str]
 
 
 def as_json(answer: object) -> str:
@@ -40,6 +43,7 @@ def _hex(value: Any) -> Any:
 def report(each: Fields) -> str:
     """A report of the queue."""
     who = f", {each['assignee']}" if each["assignee"] else ""
+    who += ", found by a list" if each["reporter"] == SCANNER.hex() else ""
     about = f", {each['category']}, {each['evidence']}" if each["category"] else ""
     return (
         f"{each['number']:>6}  {moment(each['time'])}  {state(each)}{who}{about}"
@@ -100,6 +104,9 @@ def fields(each: Fields) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield f"{name.replace('_', ' ')}:"
             yield from (f"  {line}" for line in fields(value))
+        elif isinstance(value, list) and isinstance(value[0], Mapping):
+            yield f"{name.replace('_', ' ')}:"
+            yield from (f"  {line}" for each in value for line in fields(each))
         else:
             yield f"{name.replace('_', ' ')}: {_value(name, value)}"
 
@@ -157,15 +164,23 @@ def needed(given: Fields) -> int:
 # --- what the vault showed ---
 
 
-def disclosed(found: Disclosure) -> Iterator[str]:
+def disclosed(found: Disclosure, names: Names) -> Iterator[str]:
     """What a grant opened."""
     for each in found.records:
-        yield f"#{each.seq} {moment(each.time)} {each.sender.hex()[:8]} [{each.mode}] {_said(each)}"
+        who = _who(each.sender, names)
+        yield f"#{each.seq} {moment(each.time)} {who} [{each.mode}] {_said(each)}"
     labels = sorted({each.label for each in found.records if each.label})
     yield from (f"Note: {label}." for label in labels)
     unread = sum(not each.readable for each in found.records)
     yield f"{len(found.records)} messages, {unread} of them not readable."
     yield f"This is number {found.receipt.index} in the access log."
+
+
+def _who(account: bytes, names: Names) -> str:
+    if account == SCANNER:
+        return "the relay's own lists"
+    name = names.get(account)
+    return f"{plain(name)} ({account.hex()})" if name else account.hex()
 
 
 def _said(each: Shown) -> str:
@@ -176,15 +191,18 @@ def _said(each: Shown) -> str:
     return f"({each.kind}, {len(each.content or b'')} bytes)"
 
 
-def opened(found: Opened) -> Iterator[str]:
+def opened(found: Opened, names: Names) -> Iterator[str]:
     """What a reporter revealed, and what of it is proven."""
     yield f"Report {found.report.hex()}, handed in {moment(found.time)}"
-    yield f"  by account   {found.reporter.hex()}"
-    yield f"  about        {found.reported.hex()}, for {found.category}"
+    yield f"  by           {_who(found.reporter, names)}"
+    yield f"  about        {_who(found.reported, names)}, for {found.category}"
+    yield f"  conversation {found.conversation.hex()}"
     if found.words:
         yield f"  in the reporter's words: {plain(found.words)}"
-    for at, finding in enumerate(found.findings, 1):
-        yield f"{at}. {finding.state.upper()}{f': {finding.reason}' if finding.reason else ''}"
+    for finding in found.findings:
+        # 0: the lists held it, so it was never sent and has no number.
+        at = f"#{finding.seq}" if finding.seq else "not sent"
+        yield f"{at} {finding.state.upper()}{f': {finding.reason}' if finding.reason else ''}"
         if finding.state != "refused":
             yield f"   {plain(finding.content.decode('utf-8', 'replace'))}"
     yield f"This is number {found.receipt.index} in the access log."
