@@ -70,7 +70,7 @@ def lines(
     for name, seconds in witnesses.items():
         yield f"  witness {name} saw it grow, {_time(seconds * 1000)}"
     if not witnesses:
-        yield "  no witness signed: others may be shown another log"
+        yield "  no witness that you named signed it: others may be shown another log"
     if came:
         yield f"  continues the copy before it; {came} entries came since"
     if entries is not None:

@@ -63,7 +63,7 @@ async def test_a_copy_is_fetched_verified_and_held_to_a_later_one(
     assert "300 entries, every leaf under the root that louver/access-log/" in out
     assert "continues the copy before it; 1 entries came since" in out
     assert "entries shown are those entered: 299 read; 1 erased" in out
-    assert "no witness signed" in out
+    assert "no witness that you named signed it" in out
     for leaf in (5, 6, 7, 8):
         assert f"leaf {leaf}, 2026-" in out
     assert "leaf 0, 2026-09-21 14:13:20 UTC, is in the log, as its receipt promised" in out

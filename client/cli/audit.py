@@ -23,7 +23,10 @@ app = typer.Typer(
 
 Key = Annotated[
     str,
-    typer.Option(envvar="LOUVER_LOG_KEY", help="The log's public key, as `louverd vault` tells."),
+    typer.Option(
+        envvar="LOUVER_LOG_KEY",
+        help="The log's public key; the vault says it at /vault/v1/status.",
+    ),
 ]
 Witnesses = Annotated[
     list[str] | None, typer.Option("--witness", help="A witness's public key; repeatable.")
@@ -86,14 +89,19 @@ def verify(
     Signatures, every leaf and every tile; entries with their salts where a copy has them.
     """
     from client import audit_words, auditing, log_files
+    from crypto_modes.errors import LogRefused
 
     def work() -> None:
         trust = _trust(key, witness, quorum)
         copies: list[Copy] = []
         for place in places:
             read = log_files.reader(place, authority)
-            copy = auditing.verify(read, trust)
-            came = auditing.continues(copy, copies[-1]) if copies else 0
+            try:
+                copy = auditing.verify(read, trust)
+                came = auditing.continues(copy, copies[-1]) if copies else 0
+            except LogRefused as error:
+                # Of several copies, which.
+                raise LogRefused(f"{place}: {error}") from None
             shown = audit_words.shown(copy, place)
             for line in audit_words.lines(place, copy, came, shown, as_json=as_json):
                 typer.echo(line)

@@ -169,7 +169,7 @@ async def serve(settings: Settings) -> int:
         loop.add_signal_handler(number, ended.set)
     app = App(settings)
     await app.start()
-    logs.logger().info("vault ready", port=app.host.port, log_key=app.log.verifier.encode())
+    logs.logger().info("vault ready", port=app.host.port)
     await ended.wait()
     await app.stop()
     return 0
