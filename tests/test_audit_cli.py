@@ -103,6 +103,8 @@ def test_what_is_wrong_is_said_with_code_5(tmp_path: Path) -> None:
     for arguments, text in said.items():
         code, _, err = run("verify", *arguments, *key)
         assert (code, text in err) == (5, True), err
+    # Of several copies, the one that does not hold is named.
+    assert run("verify", honest, older, *key)[2].startswith(f"louver: {older}: ")
     entries = msgspec.json.encode(liar.shown(5)).replace(b"lena", b"luis", 1)
     (honest / "entries.json").write_bytes(entries)
     code, _, err = run("verify", honest, *key)
