@@ -145,7 +145,17 @@ def shown_commands() -> list[tuple[str, tuple[str, ...]]]:
 
 
 GROUPS = {
-    *("attachments", "backup", "certs", "config", "devices", "keys", "moderation", "modes"),
+    *(
+        "attachments",
+        "audit",
+        "backup",
+        "certs",
+        "config",
+        "devices",
+        "keys",
+        "moderation",
+        "modes",
+    ),
     *("mod", "policy", "report", "reports", "staff", "sunset", "vault"),
 }
 INNER_GROUPS = {("mod", "case"), ("mod", "hold"), ("mod", "staff"), ("vault", "staff")}
