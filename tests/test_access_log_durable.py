@@ -178,8 +178,12 @@ async def test_a_database_from_a_backup_is_refused(data: Path) -> None:
         await DurableLog(data).open()
 
 
-def forget(name: str) -> Callable[[Path], None]:
-    return lambda data: (data / name).unlink()
+def forget(*names: str) -> Callable[[Path], None]:
+    def forgotten(data: Path) -> None:
+        for name in names:
+            (data / name).unlink()
+
+    return forgotten
 
 
 def change(sql: str) -> Callable[[Path], None]:
@@ -197,6 +201,7 @@ def change(sql: str) -> Callable[[Path], None]:
     [
         (forget(disk.DATABASE), "has 0 entries, and 4 were signed"),
         (forget(disk.HEAD), "cannot be read"),
+        (forget(disk.DATABASE, disk.HEAD), "the keys of their log are here"),
         (forget(disk.KEY), "is missing"),
         (forget(disk.SECRET), "is missing"),
         (lambda data: (data / disk.HEAD).write_bytes(b"none"), "is not the head"),

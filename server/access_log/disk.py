@@ -92,6 +92,13 @@ class Disk:
         other, ``LogUnavailable`` where the disk fails."""
         private_directory(self._data, "the access log")
         make = not (self._path.exists() or (self._data / HEAD).exists())
+        if make and (self._data / SECRET).exists():
+            # Under its old key an empty log would be a second history of the first.
+            raise BadConfig(
+                f"{self._path} and {self._data / HEAD} are missing, and the keys of their log are"
+                " here: restore both from the newest backup, or begin another log by moving"
+                f" {KEY} and {SECRET} away too; its users must then be told the new key"
+            )
         self.key = SigningKey(secret_file(self._data / KEY, SECRET_SIZE, make=make))
         self.secret = secret_file(self._data / SECRET, SECRET_SIZE, make=make)
         self.verifier = log_of(self.key.public)
