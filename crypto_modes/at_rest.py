@@ -200,6 +200,12 @@ def link(previous: bytes, seq: int, record: bytes) -> bytes:
     return H(_CHAIN + _LINK(32, previous, 8, seq, 32, H(record)))
 
 
+def heads_digest(heads: Iterable[tuple[bytes, int, bytes]]) -> bytes:
+    """One digest, 32 bytes, over conversations, numbers of messages and the heads after them, in
+    ascending order: ``H(enc("louver/v1/chain/heads", conversation, seq, head, …))``."""
+    return H(enc("louver/v1/chain/heads", *(part for head in heads for part in head)))
+
+
 def data_key_id(record: bytes) -> bytes:
     """The id of the data key of a record, 16 bytes; empty for what is no record."""
     return record[_DEK_ID] if len(record) >= OVERHEAD and record[:2] == _PREFIX else b""

@@ -24,6 +24,7 @@ from crypto_modes.grants import Person
 from server.accounts import Passwords
 from server.jwks import Jwks, source
 from server.moderation import webhook
+from server.moderation.chains import Chains
 from server.moderation.desk import Desk, NoLog
 from server.moderation.roster import Roster
 from server.moderation.service import Moderation
@@ -48,6 +49,8 @@ class Moderating:
 
     def __init__(self, moderation: Moderation, relay: Relay, office: Office | None) -> None:
         self.moderation = moderation
+        desk = moderation.desk
+        self.chains = Chains(desk.store, relay.store, desk.log, now=desk.now, random=desk.random)
         self._relay = relay
         self._office = office
 
@@ -68,6 +71,8 @@ class Moderating:
             if self._office is not None:
                 await self._office.once.forget()
             await self.moderation.tick()
+            if self._office is not None:
+                await self.chains.tick()
         except LouverError as error:
             self._relay.observer.fault("moderation", error)
 

@@ -363,6 +363,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "safety": derived(lambda key: devices.safety_number((ALICE, key), (BOB, key)).encode()),
     "conversation": derived(lambda key: policy.conversation_id(key[:16], BOB)),
+    "chain/heads": derived(lambda key: at_rest.heads_digest([(ID, 1, key)])),
     "chain": derived(lambda key: at_rest.link(key, 1, b"record")),
     **{label: said(*both) for label, both in CONTENT.items()},
     **{label: Example(*both) for label, both in (LINK | GRANTS).items()},

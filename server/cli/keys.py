@@ -5,6 +5,7 @@ What may live here: arguments, wording and the question before what cannot be un
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,47 @@ def rotate(file: File = None, set: Set = None) -> None:
     Backups of keys.db from before it are worthless once it is done: make a new one then.
     """
     ask(file, set, "POST", "keys/rotate")
+
+
+@keys.command()
+def heads(
+    copy: Annotated[
+        Path | None,
+        typer.Option("--log", help="A copy with entries, of `louver audit fetch`."),
+    ] = None,
+    key: Annotated[
+        str, typer.Option(envvar="LOUVER_LOG_KEY", help="The log's public key, with --log.")
+    ] = "",
+    file: File = None,
+    set: Set = None,
+) -> None:
+    """Make each digest of conversations' heads again from the records: a roll-back shows.
+
+    Reads the databases themselves, also beside a running relay. One JSON line for each hour; exit
+    code 1 where one does not hold. Without --log the digests are only as good as moderation.db.
+    """
+    import asyncio
+
+    import msgspec
+
+    from crypto_modes.transparency.note import Verifier
+    from server.chain_check import check
+    from server.config import load
+    from server.transparency import entries_of
+
+    shown = None if copy is None else entries_of(copy, Verifier.decode(key))[0]
+    lines = asyncio.run(check(load(file, set or (), checked=False).data, shown))
+    for each in lines:
+        typer.echo(msgspec.json.encode(each).decode())
+    wrong = [each for each in lines if not each.holds]
+    if wrong:
+        typer.echo(
+            f"louverd: {len(wrong)} of {len(lines)} digests in the access log are not those of the"
+            " messages any more: messages were rolled back, deleted or changed, or a backup was"
+            " restored",
+            err=True,
+        )
+    raise typer.Exit(1 if wrong else 0)
 
 
 @keys.command()

@@ -15,6 +15,7 @@ import apsw
 import msgspec
 from msgspec.inspect import BytesType, IntType, LiteralType, StrType, UnionType, type_info
 
+from server.moderation.chains import Covered, Reached
 from server.moderation.once import Kept
 from server.moderation.records import (
     Action,
@@ -144,6 +145,8 @@ TABLES: dict[type[Record], Table[Any]] = {
     Member: Table("member", Member),
     Kept: Table("kept", Kept),
     Told: Table("told", Told),
+    Covered: Table("covered", Covered),
+    Reached: Table("reached", Reached),
 }
 
 

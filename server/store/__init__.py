@@ -65,6 +65,15 @@ class Head(msgspec.Struct, frozen=True):
     peer_read: int = 0
 
 
+class Chained(NamedTuple):
+    """The newest ``at_rest`` messages of conversations, each with its number and the head of its
+    hash chain, among messages in order of arrival up to ``place``; ``last``: there are no more."""
+
+    place: int
+    heads: list[tuple[bytes, int, bytes]]
+    last: bool
+
+
 class WrappedKey(msgspec.Struct, frozen=True, kw_only=True):
     """A data key as it is stored: wrapped by the serving and, where configured, by the
     moderation key (else empty). ``generation`` is that of the serving key, at least.
@@ -233,6 +242,9 @@ class Store(Protocol):
     async def scan(self, conversation: bytes, seq: int, limit: int) -> list[Stored]:
         """For operators' tools: up to ``limit`` messages of all conversations after this place,
         in order of (conversation, seq); start with ``(b"", 0)``."""
+
+    async def chained(self, place: int) -> Chained:
+        """For upkeep: a page of what came after ``place``, which begins at 0."""
 
     async def parties(self, conversation: bytes) -> tuple[bytes, bytes] | None: ...
     async def heads(self, account: bytes) -> list[Head]: ...

@@ -25,6 +25,7 @@ from server.store import (
     Append,
     Blob,
     BlobState,
+    Chained,
     Device,
     Head,
     HeldMessage,
@@ -177,6 +178,9 @@ class SqliteStore(KeyFile):
 
     async def scan(self, conversation: bytes, seq: int, limit: int) -> list[Stored]:
         return await self._read(messages.scan, conversation, seq, limit)
+
+    async def chained(self, place: int) -> Chained:
+        return await self._read(messages.chained, place)
 
     async def parties(self, conversation: bytes) -> tuple[bytes, bytes] | None:
         return await self._read(messages.parties, conversation)

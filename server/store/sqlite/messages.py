@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 
 import apsw
 
+from crypto_modes import at_rest
 from crypto_modes.contract import NO_DIGEST, Stored
 from crypto_modes.errors import BadArgument, Forbidden
-from server.store import Append, Head
+from server.store import Append, Chained, Head
 from server.store.sqlite.rows import COLUMNS, Bulk, Row, message_row, messages
 
 HEADS = 65_536
+CHAINED = 10_000  # messages that are looked at in one page
 
 Settled = tuple[Append, Stored | Exception, bool]
 """What ``Append.settled`` will be told: the entry, the outcome, whether it is a duplicate."""
@@ -39,6 +41,15 @@ _HEADS = (
     " FROM conversation c WHERE c.first = ?1"
     f" UNION SELECT c.id, c.first, {_LAST}, {_MARK.format('c.first')}"
     " FROM conversation c WHERE c.second = ?1"
+)
+
+# In a message's row these columns are before the record, which need not be read.
+_CHAINED = (
+    "SELECT c.id, n.seq, m.chain FROM (SELECT conversation, max(seq) AS seq"
+    " FROM message NOT INDEXED WHERE rowid > ?1 AND rowid <= ?2 AND mode = ?3"
+    " GROUP BY conversation) n"
+    " JOIN conversation c ON c.number = n.conversation"
+    " JOIN message m INDEXED BY message_order ON m.conversation = n.conversation AND m.seq = n.seq"
 )
 
 _INSERT = Bulk(
@@ -194,6 +205,16 @@ def scan(db: apsw.Connection, conversation: bytes, seq: int, limit: int) -> list
     if len(page) < limit:
         page += messages(db, _BEYOND, (conversation, limit - len(page)))
     return page
+
+
+def chained(db: apsw.Connection, place: int) -> Chained:
+    """See ``Store.chained``; a place is a rowid, and rows are never deleted by the relay."""
+    newest = int(db.execute("SELECT ifnull(max(rowid), 0) FROM message").get)
+    # After a restored backup the messages end before the place.
+    place = min(place, newest)
+    end = min(place + CHAINED, newest)
+    rows = db.execute(_CHAINED, (place, end, at_rest.NAME))
+    return Chained(end, [(id_, seq, chain) for id_, seq, chain in rows], end == newest)
 
 
 def parties(db: apsw.Connection, conversation: bytes) -> tuple[bytes, bytes] | None:
