@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import sqlite3
@@ -198,3 +199,12 @@ def test_used_pages_are_counted_and_free_ones_not(relay: Relay) -> None:
 
 def test_this_is_linux() -> None:
     assert sys.platform == "linux", "the probes read /proc"
+
+
+def test_reports_are_not_what_messages_take(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "louver.db")) as database:
+        database.execute("CREATE TABLE report (sealed BLOB)")
+        assert probes.reported_bytes(tmp_path) == 0
+        database.executemany("INSERT INTO report VALUES (?)", [(bytes(1500),), (bytes(700),)])
+        database.commit()
+    assert probes.reported_bytes(tmp_path) == 2200

@@ -174,7 +174,7 @@ async def _watched(
         await watching  # a look is never cut short: the next one would share its searcher
     sent = len(plan.trace.rows)
     wired = (wire.bytes - introduced) / sent
-    kept = (probes.stored_bytes(relay.data) - stored) / sent
+    kept = (probes.stored_bytes(relay.data) - stored - probes.reported_bytes(relay.data)) / sent
     used = proc.memory_bytes(relay.pid)
     await asyncio.to_thread(looking.look_at_memory)
     await asyncio.to_thread(looking.look_at_files)

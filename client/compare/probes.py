@@ -174,3 +174,11 @@ def stored_bytes(data: Path) -> int:
             )
         total += (pages - free) * size
     return total
+
+
+def reported_bytes(data: Path) -> int:
+    """Bytes of all reports in the database: what the relay's lists found while messages passed is
+    no part of what a message takes."""
+    with contextlib.closing(sqlite3.connect(f"file:{data / 'louver.db'}?mode=ro", uri=True)) as db:
+        (size,) = db.execute("SELECT coalesce(sum(length(sealed)), 0) FROM report").fetchone()
+    return int(size)
