@@ -317,6 +317,16 @@ async def test_a_step_under_way_is_refused_when_its_person_is_removed(api: Offic
 
 
 @pytest.mark.asyncio
+async def test_a_session_from_before_does_not_come_back_with_the_role(api: OfficeRig) -> None:
+    for role in ("auditor", "moderator"):
+        path = "/staff/mara/role"
+        assert (await api("adam", "POST", path, {"role": role}, match="*")).status == 200
+    assert api.roster.people()["mara"] == PEOPLE["mara"]
+    assert (await api("mara", "GET", "/sessions/current")).status == 401
+    assert (await api("milo", "GET", "/sessions/current")).status == 200
+
+
+@pytest.mark.asyncio
 async def test_an_old_session_does_not_come_back_with_the_same_key(api: OfficeRig) -> None:
     await joined(api)
     api.log_in("nina")

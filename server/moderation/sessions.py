@@ -81,6 +81,11 @@ class Sessions:
         """Log out."""
         self._open.pop(_digest(token), None)
 
+    def end_all(self, name: str) -> None:
+        """End every session of ``name``, also for when he is again who he was."""
+        for digest in [each for each, open_ in self._open.items() if open_.person.name == name]:
+            del self._open[digest]
+
     def _stands(self, session: Session) -> bool:
         name = session.person.name
         member = self._roster.find(name)

@@ -267,6 +267,7 @@ class Staff:
                 error = GrantRefused("nobody changes his own place in the staff; ask another admin")
                 await desk.refuse(who, error)
             await self._keep(who, event, change(member))
+            self._sessions.end_all(name)
         return self._roster.get(name)
 
     async def _keep(self, who: Person | None, event: str, member: Member) -> None:
