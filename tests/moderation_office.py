@@ -38,8 +38,10 @@ class QuickHasher:
 
     def __init__(self) -> None:
         self.verified: list[str] = []
+        self.hashed = 0
 
     async def hash(self, password: str) -> str:
+        self.hashed += 1
         return f"hashed {password}"
 
     async def verify(self, stored: str, password: str) -> bool:

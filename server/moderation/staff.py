@@ -181,6 +181,8 @@ class Staff:
         self._slow_down(proof.request.name)
         if not password and self._provider is None:
             raise BadArgument("choose a password; no identity provider is set up for the staff")
+        # Who has no invitation gets no work done, which others would wait for.
+        self._invited(proof.request.name, invite)
         hashed = await self._passwords.hash(password) if password else ""
         async with desk.lock:
             member = self._invited(proof.request.name, invite)
