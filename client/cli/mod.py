@@ -92,7 +92,7 @@ def login(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Log in for a quarter of an hour, which goes on while you work, for a day at most."""
+    """Log in for a quarter of an hour, which goes on while you work, for 12 hours at most."""
 
     def work(room: Any, terms: Terms) -> None:
         addresses = room.known(terms, name, url, vault, (_path(ca), _path(vault_ca)))
