@@ -128,7 +128,8 @@ def _grants(approvals: Iterable[Entry], refused: Sequence[Entry]) -> Iterator[Ro
 def _readings(reads: Sequence[Entry], actions: Iterable[Entry]) -> Iterator[Row]:
     opened = [each for each in reads if each.grant]
     yield from _table("readings by basis", (each.basis or UNKNOWN for each in opened))
-    yield Row("readings", "of reports", len({each.case for each in reads if not each.grant}))
+    reports = {each.detail.get("report", "") for each in reads if not each.grant}
+    yield Row("readings", "of reports", len(reports))
     yield Row("readings", "records opened", sum(each.count for each in opened))
     yield Row("readings", "bytes opened", sum(each.size for each in opened))
     records: defaultdict[bytes, set[bytes]] = defaultdict(set)
