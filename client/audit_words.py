@@ -119,7 +119,7 @@ def _receipt(path: Path) -> tuple[int, bytes]:
             raw = file.read(log_files.ANSWER_LIMIT)
         try:
             found = msgspec.json.decode(raw, type=Receipt)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeDecodeError):
             found = msgspec.json.decode(raw, type=Answer).receipt
         return found.index, found.signed()
     except OSError as error:

@@ -17,9 +17,10 @@ from crypto_modes import wire
 from crypto_modes.errors import BadArgument, Forbidden, LogRefused, Unavailable
 from crypto_modes.keys import SigningKey
 from crypto_modes.policy import conversation_id
+from crypto_modes.transparency import access_log, note, tree
 from crypto_modes.transparency.access_log import DAY, Entry
+from crypto_modes.transparency.note import Checkpoint
 from crypto_modes.transparency.tiles import ENTRIES, Tile
-from server.access_log.durable import DurableLog
 from server.moderation.vault_client import VaultLog
 from tests.access_entries import read
 from tests.conftest import Running, StartRelay
@@ -154,16 +155,18 @@ async def test_a_log_put_back_replaced_or_rewritten_is_found(
             (3, False, "another access log than before"),
         ):
             place = tmp_path / f"other-{entries}-{same_key}"
-            other = DurableLog(place)
             if same_key:
-                await other.open()
-                await other.close()
-                for path in place.iterdir():
-                    path.unlink()
-                (place / "access.key").write_bytes(key)
-                (place / "access.secret").write_bytes(secret)
-                for each in ("access.key", "access.secret"):
-                    (place / each).chmod(0o600)
+                # No honest log begins anew under its old key: the liar signs an empty one himself.
+                signing = SigningKey(key)
+                empty = Checkpoint(access_log.log_of(signing.public).name, 0, tree.EMPTY_ROOT)
+                place.mkdir(mode=0o700)
+                for name, content in (
+                    ("access.key", key),
+                    ("access.secret", secret),
+                    ("access.head", note.sign(empty, signing).encode()),
+                ):
+                    (place / name).write_bytes(content)
+                    (place / name).chmod(0o600)
             async with serving(place) as false:
                 false.now[0] = now_ms()
                 for number in range(entries):
