@@ -45,7 +45,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 UNKNOWN = Answer("unknown", "the relay was not asked")
-_HELD = Answer("unknown", "the relay's scanning says so, and keeps no message of it")
+_HELD = Answer(
+    "unknown",
+    "said to be held by lists; the relay keeps no message of it",
+)
 
 
 class Finding(Discreet, frozen=True, kw_only=True):
@@ -132,7 +135,9 @@ def _judge(reporter: bytes, item: Item, answered: Answer) -> Finding:
 
 def _check_place(reporter: bytes, item: Item) -> None:
     """The order matters: who reports is judged by context that a stamp or a record then holds."""
-    if reporter not in (item.recipient, SCANNER) or reporter == item.sender:
+    # Lists never see what is franked: there a report "by the relay" would be anybody's.
+    by_lists = reporter == SCANNER and not franked(item)
+    if (reporter != item.recipient and not by_lists) or reporter == item.sender:
         raise ReportRefused("only the recipient of a message can report it")
     if policy.conversation_id(item.sender, item.recipient) != item.conversation:
         raise ReportRefused("the message is not of the conversation of these two accounts")

@@ -98,6 +98,8 @@ def test_reports_by_anybody_but_the_recipient_are_refused() -> None:
     report = report_of(item, reporter=b"somebody-else-03")
     assert [each.state for each in judged(report)] == ["refused"]
     assert "only the recipient" in judged(report)[0].reason
+    # Nor in the name of the relay's lists, which never see a franked message.
+    assert [each.state for each in judged(report_of(item, reporter=SCANNER))] == ["refused"]
     # Nor by changing who the recipient was.
     moved = msgspec.structs.replace(item, recipient=b"somebody-else-03")
     (found,) = judged(report_of(moved, reporter=b"somebody-else-03"))
