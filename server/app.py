@@ -240,7 +240,7 @@ class App:
             self._certificate.reload()
         log = settings.log
         logs.configure(log.level, log.format, self._log_key)
-        self.scanning.lists = lists
+        self.scanning.use(lists, settings)
         self.gateway.reload(gateway_settings(settings))
         await self.relay.reload(settings)
         self.settings = settings

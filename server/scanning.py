@@ -34,6 +34,7 @@ from server.settings_tree import Settings
 from server.store import Blob, HeldMessage, SealedReport, Store
 from server.watch import Watch
 
+WAITS = "this message is held for review; send it again once you hear that it may go"
 LIST_LIMIT = 16 * 2**20
 # A larger picture is not compared: it would be in memory as a whole.
 PICTURE_LIMIT = 20 * 2**20
@@ -83,6 +84,11 @@ class Scanning:
         self._work: set[asyncio.Task[None]] = set()
         self.lists = self.read(settings)
 
+    def use(self, lists: dict[str, Listed], settings: Settings) -> None:
+        """Take over reloaded settings, with the lists that ``read`` gave."""
+        self.lists = lists
+        self._seconds = settings.scanning.seconds
+
     def read(self, settings: Settings) -> dict[str, Listed]:
         """The lists as their files are now, for ``lists``. Raises ``BadConfig``."""
         if settings.scanning.lists and not self._team:
@@ -104,13 +110,16 @@ class Scanning:
         """Report what was accepted nevertheless. It does not wait and does not fail its message."""
         self._spawn(self._report(meta, content, hits, b""))
 
+    def holds(self, meta: Meta, content: bytes, hits: Sequence[Hit]) -> bool:
+        """Whether a message waits for a moderator: a list holds it, and nobody let it go yet."""
+        if not scanning.held(hits):
+            return False
+        return held_digest(self._secret, meta, content) not in self._released
+
     def hold(self, meta: Meta, content: bytes, hits: Sequence[Hit]) -> None:
-        """Report what is refused, and raise ``Held``, unless a moderator let this message go."""
+        """Report what is refused. It does not wait."""
         digest = held_digest(self._secret, meta, content)
-        if digest in self._released:
-            return
         self._spawn(self._report(meta, content, hits, digest))
-        raise Held("this message is held for review; send it again once you hear that it may go")
 
     def looks_at(self, blob: Blob) -> bool:
         """Whether there is any list to hold an attachment to, and it is of a size to be read."""
@@ -135,8 +144,11 @@ class Scanning:
             hits = [Hit("flag", "", str(error))]
         if hits:
             content = f"picture {blob.meta.id.hex()}".encode()
-            deal = self.hold if scanning.held(hits) else self.flag
-            deal(_unplaced(blob), content, hits)
+            about = _unplaced(blob)
+            if self.holds(about, content, hits):
+                self.hold(about, content, hits)
+                raise Held(WAITS)
+            self.flag(about, content, hits)
 
     def _compare(self, media: bytes) -> list[Hit]:
         lists = self.lists.values()

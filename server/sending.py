@@ -17,14 +17,16 @@ from crypto_modes.contract import Meta, Need, Sealed, ServerMode, Stored, Want
 from crypto_modes.errors import (
     Forbidden,
     FrameRefused,
+    Held,
     LouverError,
     StaleDevices,
     Unavailable,
     UnknownDevice,
 )
-from crypto_modes.scanning import Hit, held
+from crypto_modes.scanning import Hit
 from server.conversations import Conversation
 from server.directory import UNREACHABLE, Entry, public
+from server.scanning import WAITS
 
 if TYPE_CHECKING:
     from server.relay import Relay
@@ -41,6 +43,7 @@ class Sending:
 
     __slots__ = (
         "_frame",
+        "_held",
         "_hits",
         "_mode",
         "_outbox",
@@ -63,9 +66,12 @@ class Sending:
         conversation: Conversation,
         mode: ServerMode,
         hits: Sequence[Hit] = (),
+        held: Meta | None = None,
     ) -> None:
+        """``hits``: what lists found in it; ``held``: its context where one of them holds it."""
         self._outbox = outbox
         self._hits = hits
+        self._held = held
         self._session = session
         self._frame = frame
         self._mode = mode
@@ -90,6 +96,9 @@ class Sending:
             raise
 
     def _admit(self, seq: int, previous: bytes) -> Stored:
+        if self._held is not None:
+            # Here and not before: what is stored already is answered as such, whatever lists say.
+            raise Held(WAITS)
         frame, session = self._frame, self._session
         meta = Meta(
             self.conversation,
@@ -125,6 +134,8 @@ class Sending:
     def failed(self, error: Exception) -> None:
         """Answer with what went wrong; nothing was stored."""
         self._session.sent()
+        if isinstance(error, Held) and self._held is not None:
+            self._outbox.relay.scanning.hold(self._held, self._frame.body, self._hits)
         if not isinstance(error, LouverError):
             self._outbox.relay.observer.fault("send", error)
             error = LouverError("the relay failed to store this message; nothing was stored")
@@ -190,11 +201,13 @@ class Outgoing:
         if frame.copies and not _current_devices(session, frame, own, peer):
             return None
         hits = relay.scanning.scan(frame.mode, frame.body) if frame.body else ()
-        if held(hits):
-            relay.scanning.hold(_unplaced(session, frame, conversation), frame.body, hits)
+        held = None
+        if hits:
+            about = _unplaced(session, frame, conversation)
+            held = about if relay.scanning.holds(about, frame.body, hits) else None
         session.sending()
         mode = relay.modes[frame.mode]
-        self.submit(Sending(self, session, frame, conversation, mode, hits))
+        self.submit(Sending(self, session, frame, conversation, mode, hits, held))
         return None
 
     def submit(self, sending: Sending) -> None:

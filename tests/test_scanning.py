@@ -151,6 +151,22 @@ async def test_a_held_message_is_refused_until_a_moderator_lets_it_go(
 
 
 @pytest.mark.asyncio
+async def test_what_was_accepted_stays_accepted_whatever_lists_say_later(
+    start_relay: StartRelay, lists: Lists
+) -> None:
+    relay = await start_relay(**lists.settings(hold="something else"))
+    alice, bob = await people(relay)
+    draft = await alice.draft(bob, MARKER)
+    accepted = await alice.ask(draft, wire.Accepted)
+    (lists.directory / "hold.txt").write_text(MARKER)
+    await relay.app.reload(relay.app.settings)
+    assert (await alice.ask(draft, wire.Accepted)).seq == accepted.seq
+    with pytest.raises(Refused):
+        await alice.say(bob, MARKER)
+    await lists.found(relay, 1)
+
+
+@pytest.mark.asyncio
 async def test_in_e2ee_nothing_is_scanned(start_relay: StartRelay, lists: Lists) -> None:
     relay = await start_relay(mode="e2ee", **lists.settings(hold=MARKER, flag="x"))
     for mode, finds_it in (("e2ee", False), ("at_rest", True), ("tls", True), ("none", False)):
@@ -175,7 +191,9 @@ async def test_lists_are_read_again_and_a_bad_one_changes_nothing(
     relay = await start_relay(**lists.settings(hold="first"))
     alice, bob = await people(relay)
     (lists.directory / "hold.txt").write_text("second")
-    await relay.app.reload(relay.app.settings)
+    scanning = relay.app.settings.scanning.model_copy(update={"seconds": 7.0})
+    await relay.app.reload(relay.app.settings.model_copy(update={"scanning": scanning}))
+    assert relay.app.scanning._seconds == 7.0
     await alice.say(bob, "first")
     with pytest.raises(Refused):
         await alice.say(bob, "second")
