@@ -243,7 +243,7 @@ def _pace(
             loop.call_soon_threadsafe(dispatch, rows[sent : sent + pace.due])
             sent += pace.due
         else:
-            time.sleep(pace.wait)
+            time.sleep(pace.wait)  # a thread of its own: it holds up nothing but what is not due
     loop.call_soon_threadsafe(finished.set)
 
 

@@ -49,8 +49,8 @@ _PATHS: dict[Way, tuple[str, str]] = {
             "Through the moderation API and the vault: one of the staff opens a case, asks for each"
             " conversation with a labelled message from the first of them to the last, two others "
             "sign, and the vault enters it in the access log before it opens anything. The log was "
-            "copied and verified leaf by leaf. Without approval, and with only his own, the same "
-            "person was refused. Time is of machines: people take longer."
+            "copied and verified leaf by leaf. Without approval, with his own, and with one "
+            "other person's, the same person was refused. Time is of machines: people take longer."
         ),
     ),
 }
@@ -59,7 +59,7 @@ _MEASURED = (
     "verdicts with the franking keys, without asking the relay",
     "forged not refused (altered in)", "bytes disclosed per byte needed",
     "time to evidence in ms, p50 / p99, all in one go", "approvals by others",
-    "readings in the access log", "tries without approval, refused",
+    "readings in the access log", "tries without two approvals, each refused and logged",
 )  # fmt: skip
 
 
@@ -327,7 +327,7 @@ def _access(got: Access) -> list[str]:
         f"{number(span.p50)} / {number(span.p99)}" if span else "–",
         "–" if got.approvals is None else str(got.approvals),
         "–" if got.logged is None else f"{got.logged:.0%}",
-        "–" if got.refused is None else f"{got.refused} of {got.refused}",
+        "–" if got.refused is None else str(got.refused),
     ]
 
 

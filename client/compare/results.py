@@ -151,7 +151,7 @@ class Access(_Part, frozen=True, kw_only=True):
     the verdicts on reported messages (verified, confirmed, claim, refused), ``labels_alone`` those
     of a team that has the franking keys and cannot ask the relay. ``approvals`` by others were
     needed for each reading, ``logged`` is the share of the readings that the access log has, and
-    ``refused`` counts tries without approval, all of which the vault refused.
+    ``refused`` counts tries with too few approvals, all of which the vault refused and logged.
     """
 
     measured: bool
