@@ -16,6 +16,20 @@ from server.certs import make_dev_certificates
 from server.settings_tree import Limits, Settings
 from tests.raw_client import RawClient
 
+# What runs unless another is named. A test's outcome hangs on the code, never on the machine: the
+# same examples every time, no limit of time for one of them (hypothesis gives each 200 ms, which a
+# busy machine misses), and nothing written beside the sources, which may be read-only.
+settings.register_profile(
+    "same",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# For a look around, by hand: other examples every time.
+settings.register_profile("other", settings.get_profile("same"), derandomize=False)
+settings.load_profile("same")
+
 # For `tests.mutants`: the same examples each time, no time limit that a busy machine could miss,
 # nothing remembered and nothing made smaller: a mutant is killed by what it does, and at once.
 settings.register_profile(
