@@ -33,6 +33,8 @@ def headline(told: wire.Told) -> str:
             return "Your report was looked at, and something was done"
         case "report":
             return "Your report was looked at, and nothing was done"
+        case "released":
+            return "What you sent and a list held for review may go: send it again"
         case "opened":
             ground = _BASES.get(told.basis, plain(told.basis))
             return (

@@ -24,7 +24,6 @@ import msgspec
 from crypto_modes import wire
 from crypto_modes.contract import Stored
 from crypto_modes.errors import Forbidden
-from crypto_modes.reports import SCANNER
 from crypto_modes.tls import deliver
 from server.bus import Signal, Suspended
 from server.keeping import Keeping
@@ -109,19 +108,14 @@ class Effects:
                 await self._suspend(action.account, on=on)
             case "remove":
                 self._remove(action.conversation, frozenset(action.seqs), on=on)
-            case "none" if on and action.account == SCANNER:
-                await self._let_go(action.report)
             case "warn" | "none":
                 return  # the notice is all there is
 
-    async def _let_go(self, number: int) -> None:
-        """What the lists held passes once the report about it was dismissed; its sender hears."""
-        for report in await self._relay.store.reports(number - 1, 1):
+    async def release(self, report: int) -> bytes:
+        for kept in await self._relay.store.reports(report - 1, 1):
             with suppress(Forbidden):  # it was flagged, and had passed
-                sender = await self._relay.scanning.release(report.id)
-                text = "a message of yours that was held for review may go; send it again"
-                frame = wire.Notice(topic="released", text=text)
-                self._relay.bus.publish((sender,), Signal(frame))
+                return await self._relay.scanning.release(kept.id)
+        return b""
 
     async def hold(self, hold: Hold, *, on: bool) -> None:
         self.keeping.set(hold.place, on=on)

@@ -196,9 +196,9 @@ class Scanning:
             tags=reports.tags(report),
             sealed=reports.seal(self._team, report),
         )
-        await self._store.put_report(sealed, KEPT_LIMIT)
-        if digest:
-            await self._store.put_held(HeldMessage(sealed.id, digest, meta.sender))
+        # Both or neither: dismissing a report that holds nothing would let nothing go.
+        held = HeldMessage(sealed.id, digest, meta.sender) if digest else None
+        await self._store.put_report(sealed, KEPT_LIMIT, held)
 
     def _about(self, meta: Meta, content: bytes, hits: Sequence[Hit]) -> Report:
         words = "; ".join(f"{hit.action}: {hit.entry!r} of {hit.list}" for hit in hits)

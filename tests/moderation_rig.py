@@ -80,6 +80,7 @@ class Relay:
         self.incoming: list[SealedReport] = []
         self.applied: list[tuple[str, bytes, bool]] = []
         self.held: list[tuple[bytes, bool]] = []
+        self.released: dict[int, bytes] = {}
         self.online: set[bytes] = set()
         self.told: list[Notice] = []
         self.broken: Exception | None = None
@@ -106,6 +107,11 @@ class Relay:
         if self.broken is not None:
             raise self.broken
         self.applied.append((action.kind, action.account, on))
+
+    async def release(self, report: int) -> bytes:
+        if self.broken is not None:
+            raise self.broken
+        return self.released.get(report, b"")
 
     async def hold(self, hold: Hold, *, on: bool) -> None:
         self.held.append((hold.place, on))

@@ -128,6 +128,7 @@ def test_every_kind_of_notice_is_put_in_plain_words() -> None:
         ({"topic": "report", "outcome": "nothing", "kind": "none"}, "nothing was done"),
         ({"topic": "opened", "basis": "legal_request", "count": 7}, "up to 7 messages"),
         ({"topic": "opened", "basis": "emergency"}, "an emergency"),
+        ({"topic": "released", "facts": "a quotation"}, "send it again"),
         ({"topic": "later"}, "does not know"),
     ]
     for fields, wanted in given:

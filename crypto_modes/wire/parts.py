@@ -118,8 +118,9 @@ class Told(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One notice. ``topic``: ``action`` (something was done about this account or its messages),
     ``report`` (what became of a report of this user), ``decision`` (of an appeal: ``outcome``
     ``upheld`` or ``reversed``), ``opened`` (messages of ``conversation`` may be read, ``basis``
-    says on what ground). ``kind``: ``warn``, ``mute`` (``until`` in milliseconds), ``suspend``,
-    ``remove`` (``count`` messages) or ``none``.
+    says on what ground), ``released`` (what was held for review may be sent again). ``kind``:
+    ``warn``, ``mute`` (``until`` in milliseconds), ``suspend``, ``remove`` (``count`` messages) or
+    ``none``.
 
     ``facts``, ``rule`` and ``automated`` are the reasons; against an ``action`` (16 bytes, or
     empty) an ``appeal`` is possible, once.

@@ -106,9 +106,7 @@ class Actions:
             account = report.reporter if dismissed else measure.account
             await self._check(measure)
             action = self._action(who, measure, account, report=number, case=report.case)
-            told = [notices.of_action(desk, action)]
-            if not dismissed:
-                told.append(notices.of_report(desk, report.reporter))
+            told = _told(desk, action, report.reporter)
             settled = changed(report, state=state, settled=desk.now())
             detail = {
                 "report": str(number),
@@ -247,15 +245,28 @@ class Actions:
         """Have the relay do, or undo, what was decided; stays ``owed`` where it cannot now."""
         desk = self._desk
         try:
-            if action.state in STANDING:
+            told: list[Notice] = []
+            if action.kind == "none" and action.account == SCANNER:
+                told = await self._let_go(action)
+            elif action.state in STANDING:
                 await desk.hooks.apply(action, on=True)
             else:
                 await self._unfeel(action)
             done = changed(action, felt="done")
-            await desk.store.put(done)
+            await desk.store.put(done, *told)
         except Unavailable:
             return action
+        await self._notices.push(told)
         return done
+
+    async def _let_go(self, action: Action) -> list[Notice]:
+        """Let pass what a list held, then say so: who is told before is refused once more."""
+        desk = self._desk
+        sender = await desk.hooks.release(action.report)
+        told = [notices.of_release(desk, action, sender)] if sender else []
+        if told:
+            await desk.log.append(notices.entries(desk, told))
+        return told
 
     async def _unfeel(self, action: Action) -> None:
         """Undo one action; others of the same kind on the same account stay felt."""
@@ -269,6 +280,14 @@ class Actions:
             await desk.hooks.apply(action, on=False)
         for other in others:
             await desk.hooks.apply(other, on=True)
+
+
+def _told(desk: Desk, action: Action, reporter: bytes) -> list[Notice]:
+    """Who hears that a report was settled; a list that reported hears nothing."""
+    told = [] if action.account == SCANNER else [notices.of_action(desk, action)]
+    if action.kind != "none" and reporter != SCANNER:
+        told.append(notices.of_report(desk, reporter))
+    return told
 
 
 def _check_about(report: Report, measure: Measure) -> None:

@@ -55,6 +55,9 @@ class Hooks(Protocol):
     async def apply(self, action: Action, *, on: bool) -> None:
         """Make the relay act so, or no longer."""
 
+    async def release(self, report: int) -> bytes:
+        """Let pass what a list held under this report; who sent it, empty where nothing was."""
+
     async def hold(self, hold: Hold, *, on: bool) -> None:
         """Keep from being destroyed what this is about, or no longer."""
 

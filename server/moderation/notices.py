@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from crypto_modes.contract import ID_SIZE
 from crypto_modes.errors import Unavailable
 from crypto_modes.transparency.access_log import Entry
@@ -112,6 +114,12 @@ def of_action(desk: Desk, action: Action) -> Notice:
 def of_report(desk: Desk, reporter: bytes) -> Notice:
     """What became of a report: that something was done, and nothing of what."""
     return _notice(desk, account=reporter, topic="report", outcome="acted")
+
+
+def of_release(desk: Desk, action: Action, sender: bytes) -> Notice:
+    """What a list held may go, and why."""
+    statement = msgspec.structs.replace(action.statement, redress="")
+    return _notice(desk, account=sender, topic="released", statement=statement)
 
 
 def of_decision(desk: Desk, action: Action, outcome: str, reason: str) -> Notice:

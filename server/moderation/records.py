@@ -29,8 +29,9 @@ AppealState = Literal["open", "upheld", "reversed"]
 HoldState = Literal["asked", "in_force", "lifting", "lifted", "declined"]
 # What a report's message was found to be; moderation.md, Reports.
 Evidence = Literal["verified", "confirmed", "claim"]
-# Why a user is told: an action, a decision about an appeal, a read, what became of his report.
-Topic = Literal["action", "decision", "opened", "report"]
+# Why a user is told: an action, a decision about an appeal, a read, what became of his report, and
+# that a message of his which a list held may go.
+Topic = Literal["action", "decision", "opened", "released", "report"]
 
 
 class Unknown(Forbidden):

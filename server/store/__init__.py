@@ -326,15 +326,15 @@ class Store(Protocol):
     async def blocks(self, account: bytes) -> set[bytes]: ...
 
     # reports
-    async def put_report(self, report: SealedReport, limit: int) -> SealedReport:
+    async def put_report(
+        self, report: SealedReport, limit: int, held: HeldMessage | None = None
+    ) -> SealedReport:
         """Keep a report; what is kept under its reporter and id already is returned unchanged.
+        With it, or not at all, what scanning ``held`` under it.
 
         Raises ``Forbidden`` where this reporter has used one of the tags, ``LimitExceeded`` where
         ``limit`` reports of his are kept.
         """
-
-    async def put_held(self, message: HeldMessage) -> None:
-        """Remember what a report of scanning held. Durable; again is no harm."""
 
     async def release_held(self, report: bytes) -> HeldMessage:
         """Let it go. Durable. Raises ``Forbidden`` where nothing is held under that report."""

@@ -297,11 +297,10 @@ class SqliteStore(KeyFile):
 
     # reports
 
-    async def put_report(self, report: SealedReport, limit: int) -> SealedReport:
-        return await self._write(reports.put, report, limit)
-
-    async def put_held(self, message: HeldMessage) -> None:
-        await self._write(held.put, message)
+    async def put_report(
+        self, report: SealedReport, limit: int, held: HeldMessage | None = None
+    ) -> SealedReport:
+        return await self._write(reports.put, report, limit, held)
 
     async def release_held(self, report: bytes) -> HeldMessage:
         return await self._write(held.release, report)

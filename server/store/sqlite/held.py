@@ -12,7 +12,7 @@ from server.store import HeldMessage
 
 
 def put(db: apsw.Connection, held: HeldMessage) -> None:
-    """See ``Store.put_held``."""
+    """See ``Store.put_report``; again is no harm."""
     db.execute(
         "INSERT INTO held (report, digest, sender) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", held
     )

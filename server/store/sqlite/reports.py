@@ -10,15 +10,20 @@ import apsw
 import msgspec
 
 from crypto_modes.errors import Forbidden, LimitExceeded
-from server.store import SealedReport
+from server.store import HeldMessage, SealedReport
+from server.store.sqlite import held as holding
 from server.store.sqlite.rows import Row
 
 _COLUMNS = "SELECT number, id, reporter, time, sealed FROM report"
 _USED = "SELECT count(*) FROM report_tag WHERE reporter = ? AND tag = ?"
 
 
-def put(db: apsw.Connection, report: SealedReport, limit: int) -> SealedReport:
+def put(
+    db: apsw.Connection, report: SealedReport, limit: int, held: HeldMessage | None
+) -> SealedReport:
     """See ``Store.put_report``."""
+    if held is not None:
+        holding.put(db, held)
     for row in db.execute(
         f"{_COLUMNS} WHERE reporter = ? AND id = ?", (report.reporter, report.id)
     ):
