@@ -318,20 +318,24 @@ class Blobs:
         """Make an upload ``whole`` once all is there; how it stands."""
         blob = upload.blob
         if blob.state == "partial" and upload.received == blob.meta.size:
-            media: list[bytes] | None = [] if self._relay.scanning.looks_at(blob) else None
+            await self._check_whole(blob)
+            await self._settle(upload, "whole")
+        return standing(upload, ref)
+
+    async def _check_whole(self, blob: Blob) -> None:
+        """Read it back, hold it to lists and sync it. What is not as it must be is removed."""
+        async with self._relay.scanning.turn(blob) as media:
             if not equal(await self._read_back(blob, media), blob.digest):
                 await self._remove(blob)
                 raise FrameRefused("what arrived is not what 'begin' announced; begin again")
             try:
                 if media is not None:
-                    await self._relay.scanning.look(blob, b"".join(media))
+                    await self._relay.scanning.look(blob, media)
                 await self._files.sync(blob.meta.id)
             except (Held, StoreUnavailable):
                 # After a failed sync nothing tells what is on the disk: the next one may lie.
                 await self._remove(blob)
                 raise
-            await self._settle(upload, "whole")
-        return standing(upload, ref)
 
     async def _read_back(self, blob: Blob, media: list[bytes] | None) -> bytes:
         """SHA-256 of an upload as it travelled, from what is stored now; ``media`` takes it."""

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from crypto_modes import reports, scanning
 from crypto_modes.contract import ID_SIZE, Meta, Mode
 from crypto_modes.encoding import enc
-from crypto_modes.errors import BadArgument, BadConfig, Held, LouverError
+from crypto_modes.errors import BadArgument, BadConfig, Held, LouverError, Unavailable
 from crypto_modes.primitives import hmac
 from crypto_modes.reports import CATEGORIES, SCANNER, Category, Item, Report
 from crypto_modes.scanning import ACTIONS, Hit, Links, MediaScanner, TextScanner, Words
@@ -76,6 +77,8 @@ class Scanning:
         # Of its own: what was given up goes on to its end, and must neither have company nor take
         # the threads of others.
         self._looking = ThreadPoolExecutor(1, "pictures")
+        self._turn = asyncio.Semaphore(1)
+        self._comparing: asyncio.Future[list[Hit]] | None = None
         self._senders = Buckets[bytes](SENDER_RATE, SENDER_BURST)
         self._readable = frozenset(
             name for name, mode in registry.items() if mode.visibility["relay_memory"]
@@ -128,16 +131,46 @@ class Scanning:
         readable = meta.kind == "image" and meta.mode in self._readable
         return pictures and readable and meta.size <= PICTURE_LIMIT
 
-    async def look(self, blob: Blob, media: bytes) -> None:
-        """Hold a picture to the lists, before anybody can get it. Raises ``Held``.
+    @asynccontextmanager
+    async def turn(self, blob: Blob) -> AsyncIterator[list[bytes] | None]:
+        """The place for the pieces of a picture that ``look`` is to see; None for anything else.
 
-        One at a time, in a thread, for ``scanning.seconds``: one that takes longer passes and is
-        reported as not compared, so that a slow list stops no messages.
+        There is one, so that one picture is in memory, whoever sends how many, and it is free once
+        the comparing has ended, given up or not. Waiting takes ``scanning.seconds`` at most: then
+        it raises ``Unavailable``, for a crowd must not carry a picture past the lists.
         """
+        if not self.looks_at(blob):
+            yield None
+            return
         try:
             async with asyncio.timeout(self._seconds):
-                loop = asyncio.get_running_loop()
-                hits = await loop.run_in_executor(self._looking, self._compare, media)
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                "other pictures are being looked at; try again", retry_after=self._seconds
+            ) from None
+        try:
+            yield []
+        finally:
+            if self._comparing is None:
+                self._turn.release()
+            else:
+                self._comparing.add_done_callback(self._compared)
+
+    async def look(self, blob: Blob, pieces: list[bytes]) -> None:
+        """Hold a picture to the lists, before anybody can get it, in one's turn. Raises ``Held``.
+
+        In a thread, for ``scanning.seconds``: one that takes longer passes and is reported as not
+        compared, so that one made for it stops no others for long.
+        """
+        media = b"".join(pieces)
+        pieces.clear()
+        loop = asyncio.get_running_loop()
+        self._comparing = loop.run_in_executor(self._looking, self._compare, media)
+        del media  # the thread has it, until its end
+        try:
+            async with asyncio.timeout(self._seconds):
+                hits = await asyncio.shield(self._comparing)
         except TimeoutError:
             hits = [Hit("flag", "", "not compared in time")]
         except BadArgument as error:
@@ -154,6 +187,12 @@ class Scanning:
         lists = self.lists.values()
         return [hit for each in lists if each.media for hit in each.media.scan_media(media)]
 
+    def _compared(self, ended: asyncio.Future[list[Hit]]) -> None:
+        if not ended.cancelled():
+            ended.exception()  # of one that was given up, nobody asks
+        self._comparing = None
+        self._turn.release()
+
     async def open(self) -> None:
         """Remember what was released before the last stop."""
         self._released.update(dict.fromkeys(await self._store.released(RELEASED_LIMIT)))
@@ -169,7 +208,9 @@ class Scanning:
         return held.sender
 
     async def close(self) -> None:
-        """Wait for the reports under way."""
+        """Wait for the reports under way, and not for a picture that was given up."""
+        if self._comparing is not None:
+            self._comparing.cancel()
         if self._work:
             await asyncio.wait(self._work)
 

@@ -314,7 +314,9 @@ class Scanning(Section):
     )
     seconds: Seconds = Field(
         default=2.0,
-        description="How long a picture may take; one that takes longer goes on and is flagged.",
+        description="How long comparing a picture may take; one that takes longer goes on and is "
+        "flagged. Pictures are compared one by one; one that waits as long for its turn is refused "
+        "for now.",
     )
 
 

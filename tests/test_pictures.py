@@ -6,6 +6,7 @@ hashes the mean of each of 256 fields takes its place.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
@@ -26,7 +27,9 @@ from crypto_modes.errors import BadArgument, BadConfig
 from crypto_modes.scanning import Hit
 from server.pictures import DISTANCE, Pictures
 from server.scanning import Listed
+from server.store import Blob
 from tests.conftest import StartRelay
+from tests.flows import until
 from tests.raw_client import RawClient, Refused
 from tests.test_scanning import Lists
 
@@ -202,8 +205,8 @@ class Slow:
 
 
 @pytest.mark.asyncio
-async def test_pictures_that_take_too_long_pass_and_do_not_pile_up(
-    start_relay: StartRelay, tmp_path: Path
+async def test_a_picture_that_takes_too_long_passes_and_others_wait_outside_of_memory(
+    start_relay: StartRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists, slow = Lists(tmp_path), Slow()
     relay = await start_relay(**settings(lists, "flag", hashed(picture(1))))
@@ -212,11 +215,44 @@ async def test_pictures_that_take_too_long_pass_and_do_not_pile_up(
     scanning._seconds = 0.1
     alice, bob = await relay.enter("alice"), await relay.enter("bob")
     try:
-        for number in range(3):
-            assert (await upload(alice, bob, picture(number))).state == "whole"
-        # The first is given up and still being compared, so that no other has begun.
-        assert slow.begun <= 1
+        assert (await upload(alice, bob, picture(0))).state == "whole"
+        # It was given up and is still being compared: until it is gone no other is read, and a
+        # crowd carries none past the lists.
+        read, blobs = [], relay.app.relay.blobs
+        whole = blobs._read_back
+
+        async def note(blob: Blob, media: list[bytes] | None) -> bytes:
+            read.append(blob.meta.kind)
+            return await whole(blob, media)
+
+        monkeypatch.setattr(blobs, "_read_back", note)
+        for number in (1, 2):
+            with pytest.raises(Refused, match="try again") as refused:
+                await upload(alice, bob, picture(number))
+            assert refused.value.error.temporary
+        assert (await upload(alice, bob, picture(1), "file")).state == "whole"
+        assert read == ["file"]
     finally:
         slow.go.set()
-    found = await lists.found(relay, 3)
-    assert {each.words for each in found} == {"flag: 'not compared in time' of "}
+    (found,) = await lists.found(relay, 1)
+    assert found.words == "flag: 'not compared in time' of "
+
+
+@pytest.mark.asyncio
+async def test_who_waited_comes_in_once_the_place_is_free(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    lists, slow = Lists(tmp_path), Slow()
+    relay = await start_relay(**settings(lists, "flag", hashed(picture(1))))
+    relay.app.scanning.lists = {"slow": Listed("spam", media=slow)}
+    relay.app.scanning._seconds = 60.0
+    alice, bob = await relay.enter("alice"), await relay.enter("bob")
+    first = asyncio.create_task(upload(alice, bob, picture(0)))
+    await until(lambda: slow.begun == 1)
+    second = asyncio.create_task(upload(bob, alice, picture(1)))
+    third = asyncio.create_task(upload(await relay.enter("carol"), alice, picture(2)))
+    slow.go.set()
+    for each in (first, second, third):
+        assert (await each).state == "whole"
+    assert slow.begun == 3
+    await lists.found(relay, 0)
