@@ -43,8 +43,23 @@ DEFAULT = "default"
 FILE_LIMIT = 1024 * 1024
 # Where something may change while connections are open; a prefix ends in a dot.
 RELOADABLE = ("mode", "modes.", "limits.", "features.", "log.level", "listen.origins", "scanning.")
-# Variables that begin like ours but belong to our programs rather than to the tree.
-OTHER_VARIABLES = frozenset({"LOUVER_CONFIG"})
+# Variables that begin like ours but belong to our programs rather than to the tree: which file is
+# read, and what `louver` takes in the same shell.
+OTHER_VARIABLES = frozenset(
+    {
+        "LOUVER_CONFIG",
+        "LOUVER_JWT",
+        "LOUVER_LOG_KEY",
+        "LOUVER_MOD_CODE",
+        "LOUVER_MOD_ID_TOKEN",
+        "LOUVER_MOD_INVITE",
+        "LOUVER_MOD_PASSWORD",
+        "LOUVER_MOD_SHARE",
+        "LOUVER_PASSPHRASE",
+        "LOUVER_PASSWORD",
+        "LOUVER_RECOVERY_KEY",
+    }
+)
 
 Tree = dict[str, Any]
 
@@ -149,7 +164,7 @@ def _refuse_misspelt_variables(environ: Mapping[str, str]) -> None:
         top = name.upper().partition(ENV_DELIMITER)[0] if ENV_DELIMITER in name else name.upper()
         if not top.startswith(ENV_PREFIX) or top in known or top in OTHER_VARIABLES:
             continue
-        near = get_close_matches(top, known, 1, 0.8)
+        near = get_close_matches(top, [*known, *OTHER_VARIABLES], 1, 0.8)
         if near or ENV_DELIMITER in name:
             meant = near[0] if near else ", ".join(known)
             raise BadConfig(f"environment: unknown variable {name}; did you mean {meant}?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from crypto_modes import wire
 from crypto_modes.errors import BadConfig
 from server.config import (
+    OTHER_VARIABLES,
     Settings,
     example,
     flat,
@@ -99,9 +101,14 @@ def test_lists_outside_the_file_have_commas(where: str, monkeypatch: pytest.Monk
     assert load(None, flags).listen.origins == ("https://a.example", "https://b.example")
 
 
-def test_the_environment_of_other_programs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOUVER_PASSPHRASE", "x")
-    monkeypatch.setenv("LOUVER_CONFIG", "x")
+def test_what_the_other_programs_take_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one shell the operator's command and `louver mod` run side by side."""
+    taken: set[str] = set()
+    for file in (path for room in ("client", "server/cli") for path in (ROOT / room).rglob("*.py")):
+        taken |= set(re.findall(r'"(LOUVER_[A-Z_]*[A-Z])"', file.read_text()))
+    assert taken == OTHER_VARIABLES
+    for name in taken:
+        monkeypatch.setenv(name, "x")
     assert load(None, PLAIN).mode == "e2ee"
 
 
@@ -186,6 +193,8 @@ def test_environment_and_flags_are_told_in_their_own_form(monkeypatch: pytest.Mo
         ("LOUVER_LISTN__PORT", "did you mean LOUVER_LISTEN?"),
         ("LOUVER_LISTEN__PROT", "did you mean listen.port?"),
         ("LOUVER_LISTEN", "set single keys"),
+        ("LOUVER_MOD_PASWORD", "did you mean LOUVER_MOD_PASSWORD?"),
+        ("LOUVER_MOD_CODES", "did you mean LOUVER_MOD_CODE?"),
     ],
 )
 def test_misspelt_variables_are_not_ignored(
