@@ -83,6 +83,7 @@ class App:
         refusals = Refusals(log, now_ms)
         asking = Asking(self.staff, nonces, refusals, now_ms)
         relay = Relay(settings.relay, token)
+        self._closing.callback(relay.close)
         opening = Opening(
             asking=asking,
             refusals=refusals,

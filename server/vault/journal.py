@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
@@ -25,6 +26,8 @@ class Journal:
         self._size = size
         self._file = -1
         self._lock = Lock()
+        # One of its own: on a shared one, something slow would keep the vault from its journals.
+        self._thread = ThreadPoolExecutor(1, path.name)
 
     def read(self) -> list[bytes]:
         """The whole lines of the file, in order; none where there is no file. ``BadConfig``."""
@@ -55,7 +58,11 @@ class Journal:
 
     async def add(self, line: bytes) -> None:
         """Returns once ``line`` is durable. Raises ``StoreUnavailable``."""
-        await asyncio.to_thread(self.add_now, line)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, self.add_now, line)
+        except RuntimeError:
+            raise StoreUnavailable("the vault stops, so it does nothing more") from None
 
     def add_now(self, line: bytes) -> None:
         """The same where nothing else may happen meanwhile: it blocks."""
@@ -68,7 +75,8 @@ class Journal:
             ) from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, once what was to be written is."""
+        self._thread.shutdown()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

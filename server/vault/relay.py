@@ -5,11 +5,8 @@ What may live here: the requests. What may not: belief in the answers (``crypto_
 
 from __future__ import annotations
 
-import asyncio
-import http.client
-import ssl
 from http import HTTPStatus
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -17,6 +14,7 @@ from crypto_modes.errors import (
     BadArgument,
     BadConfig,
     CannotOpen,
+    ConnectionLost,
     Forbidden,
     GrantRefused,
     StoreUnavailable,
@@ -24,6 +22,7 @@ from crypto_modes.errors import (
 from crypto_modes.reports import Sealed
 from crypto_modes.scope import Handed
 from crypto_modes.verdicts import Answer, Question
+from server.calls import Caller, TooLong
 from server.vault.settings import Relay as RelaySettings
 
 ANSWER_LIMIT = 24 * 1024 * 1024  # 500 records of the largest size, in base64, have 14 MiB
@@ -37,13 +36,23 @@ class Problem(msgspec.Struct):
 
 
 class Relay:
-    """One relay. Every method raises ``StoreUnavailable`` where it does not answer."""
+    """One relay. Every method raises ``StoreUnavailable`` where it does not answer in time: within
+    ``relay.seconds``, whatever it drips."""
 
     def __init__(self, settings: RelaySettings, token: str) -> None:
-        self._place = urlsplit(settings.address)
-        self._seconds = settings.seconds
         self._headers = {"Authorization": f"Bearer {token}"}
-        self._context = _context(settings) if self._place.scheme == "https" else None
+        try:
+            self._caller = Caller(
+                settings.address, settings.authority, seconds=settings.seconds, limit=ANSWER_LIMIT
+            )
+        except BadConfig:
+            raise BadConfig(
+                f"relay.authority: {settings.authority} is no certificate (PEM) that can be read"
+            ) from None
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._caller.close()
 
     async def records(
         self, conversation: bytes, first: int, last: int, known: int, case: bytes
@@ -80,31 +89,18 @@ class Relay:
         return answers
 
     async def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        return await asyncio.to_thread(self._request, method, f"/vault/v1/{path}", body)
-
-    def _request(self, method: str, path: str, body: bytes) -> bytes:
-        connection = self._connection()
         try:
-            connection.request(method, path, body, self._headers)
-            response = connection.getresponse()
-            answer = response.read(ANSWER_LIMIT + 1)
-        except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "strerror", None) or error
-            advice = f"no relay answers at {self._place.geturl()} ({why}): relay.address"
+            status, answer = await self._caller.ask(
+                method, f"/vault/v1/{path}", body, self._headers
+            )
+        except TooLong:
+            raise CannotOpen("nothing was opened: the relay's answer has no end") from None
+        except ConnectionLost as error:
+            advice = f"the relay at {self._caller.address} {error}: relay.address, relay.seconds"
             raise StoreUnavailable(AWAY, advice=advice) from None
-        finally:
-            connection.close()
-        if len(answer) > ANSWER_LIMIT:
-            raise CannotOpen("nothing was opened: the relay's answer has no end")
-        if response.status != HTTPStatus.OK:
-            raise _refusal(response.status, answer)
+        if status != HTTPStatus.OK:
+            raise _refusal(status, answer)
         return answer
-
-    def _connection(self) -> http.client.HTTPConnection:
-        host, port = self._place.hostname or "", self._place.port
-        if self._context is None:
-            return http.client.HTTPConnection(host, port, timeout=self._seconds)
-        return http.client.HTTPSConnection(host, port, timeout=self._seconds, context=self._context)
 
 
 def _refusal(status: int, answer: bytes) -> Exception:
@@ -119,14 +115,3 @@ def _refusal(status: int, answer: bytes) -> Exception:
     if status == HTTPStatus.BAD_REQUEST:
         return BadArgument(f"the relay refused: {detail}")
     return StoreUnavailable(AWAY, advice=f"the relay refused ({status}): {detail}")
-
-
-def _context(settings: RelaySettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.authority or None)
-    except (OSError, ssl.SSLError):
-        raise BadConfig(
-            f"relay.authority: {settings.authority} is no certificate (PEM) that can be read"
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
