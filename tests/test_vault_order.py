@@ -27,7 +27,7 @@ from server.vault import opening, reported, staff
 from tests.mode_ends import ALICE, BOB
 from tests.reported import insults, report_of
 from tests.test_grants import STAFF
-from tests.vault_rig import MemoryRelay, Vault, granted, with_record
+from tests.vault_rig import MemoryLog, MemoryRelay, Vault, granted, with_record
 
 MODES = ("at_rest", "at_rest", "tls", "e2ee", "at_rest", "tls", "at_rest")
 MARKER = re.compile(rb"HARM-(\d{4})")
@@ -42,6 +42,9 @@ FAULTS: dict[str, Callable[[Vault], None]] = {
     "late": lambda vault: vault.now.__setitem__(0, vault.now[0] + 120_000),
     "expires meanwhile": lambda vault: setattr(
         vault.relay, "meanwhile", lambda: vault.now.__setitem__(0, vault.now[0] + 120_000)
+    ),
+    "expires while it is entered": lambda vault: setattr(
+        vault.log, "meanwhile", lambda: vault.now.__setitem__(0, vault.now[0] + 120_000)
     ),
     "removed meanwhile": lambda vault: setattr(
         vault.relay, "meanwhile", lambda: staff.write(vault.file, [STAFF["auda"]])
@@ -97,6 +100,7 @@ async def step(vault: Vault, call: Call, ids: list[bytes]) -> bytes:
         return str(error).encode()
     finally:
         vault.now[0], vault.log.dead, relay.away = clock, None, False
+        vault.log.meanwhile = MemoryLog([]).meanwhile
         relay.lie, relay.meanwhile = MemoryRelay([]).lie, MemoryRelay([]).meanwhile
         vault.keys._doors.update(doors)
         staff.write(vault.file, STAFF.values())

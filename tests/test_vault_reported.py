@@ -89,6 +89,24 @@ async def test_who_is_removed_while_it_is_fetched_sees_nothing(vault: Vault) -> 
     assert "opened" not in vault.happened
 
 
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.asyncio
+async def test_who_is_removed_while_the_log_is_written_sees_nothing(
+    vault: Vault, place: int
+) -> None:
+    await vault.asking.people()
+
+    def meanwhile() -> None:
+        if len(vault.log.of("read")) == place + 1 and "mara" in staff.read(vault.file):
+            staff.remove(vault.file, "mara")
+
+    vault.log.meanwhile = meanwhile
+    with pytest.raises(GrantRefused):
+        await vault.report(vault.relay.take(report_of(*insults(b"HARM-0001")[2])))
+    assert ("opened" in vault.happened) == bool(place)
+    assert vault.log.of("refused")[0].actor == "mara"
+
+
 @pytest.mark.parametrize("after", [0, 1])
 @pytest.mark.asyncio
 async def test_without_the_log_no_report_is_shown(vault: Vault, after: int) -> None:

@@ -163,11 +163,13 @@ class MemoryRelay:
 
 
 class MemoryLog:
-    """Conforms to ``AccessLog``; ``dead`` says after how many entries it takes no more."""
+    """Conforms to ``AccessLog``; ``dead`` says after how many entries it takes no more, and
+    ``meanwhile`` is what happens while one is written."""
 
     def __init__(self, happened: list[str]) -> None:
         self.entries: list[Entry] = []
         self.dead: int | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
         self.happened = happened
 
     async def append(self, entries: Sequence[Entry]) -> Receipt:
@@ -176,6 +178,7 @@ class MemoryLog:
         first = len(self.entries)
         self.entries += entries
         self.happened += [f"entered {each.kind}" for each in entries]
+        self.meanwhile()
         return Receipt(first, b"a signed checkpoint")
 
     async def opened(self, start: int, limit: int) -> list[Opened]:

@@ -196,6 +196,8 @@ class Opening:
         changed = {"records": records, "count": len(records), "size": size, "detail": detail}
         entry = msgspec.structs.replace(entry, time=self._now(), **changed)
         receipt = await self._log.append([entry])
+        # And so may the log, whose disk and witnesses were waited for.
+        await self._check(reader, call)
         found.entered = entry.time
         shown = _show(handed, found)
         await self._tell_unopened(entry, handed, shown)

@@ -81,9 +81,9 @@ class Reported:
         sealed = await self._relay.report(call.report)
         await self._check(reader)
         await self._log.append([_changed(entry, time=self._now(), size=len(sealed.sealed))])
+        await self._check(reader)
         report = self._keys.open(sealed)
         answers = await self._relay.confirm([verdicts.question(item) for item in report.items])
-        await self._check(reader)
         about = {
             "time": self._now(),
             "conversation": report.items[0].conversation,
@@ -94,6 +94,8 @@ class Reported:
             "detail": {**entry.detail, "outcome": "opened", "category": report.category},
         }
         receipt = await self._log.append([_changed(entry, **about)])
+        # Relay and log may have taken their time: who was removed meanwhile sees nothing.
+        await self._check(reader)
         return _opened(sealed, report, answers, Entered(receipt.index, receipt.checkpoint))
 
     async def _check(self, reader: Person) -> None:
