@@ -106,7 +106,8 @@ async def test_used_nonces_are_forgotten_in_the_end(tmp_path: Path) -> None:
     assert len(nonces._used) == 1
     nonces.close()
     nonces.open()
-    assert (tmp_path / "nonces").stat().st_size == 24
+    # One line of the call that is remembered, and one that says since when any are.
+    assert (tmp_path / "nonces").stat().st_size == 2 * 24
     nonces.close()
 
 
@@ -118,6 +119,33 @@ async def test_a_clock_that_goes_ahead_and_back_makes_no_call_new(vault: Vault) 
     await vault.asking.person(PLACE, signed(PLACE, BODY, time=vault.now[0]), BODY)
     vault.now[0] = NOW
     assert "clock went back" in await refused(vault, header)
+
+
+@pytest.mark.asyncio
+async def test_nor_does_one_that_goes_back_between_two_starts(tmp_path: Path) -> None:
+    now, nonce = [NOW], os.urandom(16)
+    for hours in (0, 1, 0):
+        now[0] = NOW + hours * 3_600_000
+        nonces = Nonces(tmp_path / "nonces", lambda: now[0])
+        nonces.open()
+        if not (tmp_path / "seen").exists():
+            await nonces.use(nonce, NOW)
+            (tmp_path / "seen").touch()
+        nonces.close()
+    nonces.open()
+    with pytest.raises(GrantRefused, match="clock went back"):
+        await nonces.use(nonce, NOW)
+    nonces.close()
+
+
+@pytest.mark.asyncio
+async def test_no_call_has_the_nonce_of_nobody(tmp_path: Path) -> None:
+    """Its line would say something else at the next start."""
+    nonces = Nonces(tmp_path / "nonces", lambda: NOW)
+    nonces.open()
+    with pytest.raises(GrantRefused, match="made before"):
+        await nonces.use(bytes(16), NOW)
+    nonces.close()
 
 
 @pytest.mark.asyncio

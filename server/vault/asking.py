@@ -20,6 +20,8 @@ from server.access_log import AccessLog
 from server.vault.journal import Journal
 from server.vault.staff import Staff
 
+# No call's nonce: its line says from when on calls are remembered.
+NOBODY = bytes(16)
 # A nonce is of use for as long as a call is believed: from as much too early to as much too late.
 REMEMBERED = 2 * REQUEST_SECONDS * 1000
 NONCES = 100_000
@@ -48,14 +50,16 @@ class Nonces:
 
     def open(self) -> None:
         """Raises ``BadConfig``."""
-        self._used = {line[8:]: int.from_bytes(line[:8], "big") for line in self._journal.read()}
+        used = {line[8:]: int.from_bytes(line[:8], "big") for line in self._journal.read()}
+        self._since, self._used = used.pop(NOBODY, 0), used
         self._forget()
-        self._journal.begin(_line(nonce, time) for nonce, time in self._used.items())
+        kept = {NOBODY: self._since, **self._used}
+        self._journal.begin(_line(nonce, time) for nonce, time in kept.items())
 
     async def use(self, nonce: bytes, time: int) -> None:
         """Returns once it is remembered. Raises ``GrantRefused`` for one that was used."""
         self._forget()
-        if nonce in self._used:
+        if nonce in self._used or nonce == NOBODY:
             raise GrantRefused("this call was made before; make another")
         if time < self._since:
             raise GrantRefused("this call is from before the vault's clock went back; make another")
