@@ -29,6 +29,7 @@ from server.confirming import Confirming
 from server.problems import authorize, body_of
 from server.store import Store
 
+NUMBERS = 1 << 53  # messages have smaller ones, and SQLite's largest is not much further
 TOKEN_PREFIX = "lvv_"  # noqa: S105 - public, so that leaked tokens can be recognised
 TOKEN_FILE = "vault.token"  # noqa: S105 - a file's name
 QUESTIONS_LIMIT = 32 * 1024  # twenty of them have 12 KiB
@@ -113,12 +114,13 @@ class VaultRecords:
         asked = request.query_params
         try:
             conversation = bytes.fromhex(asked["conversation"])
-            first, last = int(asked["first"]), int(asked["last"])
-            known, case = int(asked.get("known", "0")), bytes.fromhex(asked.get("case", ""))
+            case = bytes.fromhex(asked.get("case", ""))
+            first, last = _number(asked["first"]), _number(asked["last"])
+            known = _number(asked.get("known", "0"))
         except (KeyError, ValueError):
             raise BadArgument("name conversation (hexadecimal), first and last") from None
-        if len(conversation) != ID_SIZE or known < 0:
-            raise BadArgument("a conversation has 32 hexadecimal digits, and numbers are from 1")
+        if len(conversation) != ID_SIZE or len(case) not in (0, ID_SIZE):
+            raise BadArgument("a conversation and a case have 32 hexadecimal digits each")
         await self._standing(case)
         handed = await self.records(conversation, first, last, known)
         return Response(handed.to_json(), media_type="application/json")
@@ -138,3 +140,9 @@ class VaultRecords:
 
     def _authorize(self, request: Request) -> None:
         authorize(request, self._token, TOKEN_FILE)
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < NUMBERS):
+        raise BadArgument("messages are numbered from 1 on, in decimal digits, up to 2^53")
+    return int(text)
