@@ -125,7 +125,7 @@ def from_header(text: str) -> Request:
     """The request in a header's value. Raises ``GrantRefused`` for none."""
     try:
         if len(text) > _HEADER_LIMIT:
-            raise ValueError(text)
+            raise ValueError
         return msgspec.json.decode(urlsafe_b64decode(text.encode()), type=Request)
     except (ValueError, RecursionError):
         raise GrantRefused(
