@@ -47,10 +47,22 @@ class RawClient:
         self._ref = 0
 
     @classmethod
-    async def open(cls, url: str, *, protocol: str = wire.MSGPACK, ssl: Any = None) -> RawClient:
-        """Connect, without saying hello."""
+    async def open(
+        cls,
+        url: str,
+        *,
+        protocol: str = wire.MSGPACK,
+        ssl: Any = None,
+        unread: int | None = 16,
+    ) -> RawClient:
+        """Connect, without saying hello. Reads on while fewer than ``unread`` frames wait."""
         socket = await connect(
-            url, subprotocols=[Subprotocol(protocol)], compression=None, ssl=ssl, proxy=None
+            url,
+            subprotocols=[Subprotocol(protocol)],
+            compression=None,
+            ssl=ssl,
+            proxy=None,
+            max_queue=unread,
         )
         client = cls(socket, wire.CODECS[protocol])
         cls.opened.append(client)

@@ -5,14 +5,23 @@ What they promise and their full forms are in docs/reliability.md.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 
+from crypto_modes import wire
 from tests.harness import conformance
 from tests.harness.__main__ import HARNESSES
+from tests.harness.history import History
+from tests.harness.talkers import Talker
+from tests.harness.weather import Weather
+from tests.raw_client import PATIENCE, RawClient
 
 # Small enough for every run of the tests; the commands' own quick forms are a few times longer.
 SMALL: dict[str, dict[str, Any]] = {
@@ -83,3 +92,41 @@ async def test_nothing_is_found(name: str, tmp_path: Path) -> None:
 async def test_a_planted_fault_is_found(name: str, fault: str, tmp_path: Path) -> None:
     result = await HARNESSES[name][0](tmp_path, **SMALL[name], planted=fault)
     assert result.ok, result.line()
+
+
+@pytest.mark.asyncio
+async def test_a_talker_sees_its_relay_go_however_much_it_has_not_read() -> None:
+    """Else it comes back ten seconds later, and for so long nobody is under load."""
+
+    async def flood(socket: ServerConnection) -> None:
+        for _ in range(100):
+            await socket.send(b"frame")
+
+    async with serve(
+        flood, "127.0.0.1", 0, subprotocols=[Subprotocol(wire.MSGPACK)], compression=None
+    ) as relay:
+        (listening,) = relay.sockets
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}/"
+        client: RawClient = await Talker("a", lambda: url, History(), random.Random(0), 1)._dial()
+        async with asyncio.timeout(PATIENCE):
+            await client.socket.wait_closed()
+
+
+@pytest.mark.asyncio
+async def test_weather_that_refuses_keeps_nobody() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+        writer.close()
+
+    relay = await asyncio.start_server(echo, "127.0.0.1", 0)
+    weather = Weather(relay.sockets[0].getsockname()[1], random.Random(0))
+    await weather.open()
+    reader, writer = await asyncio.open_connection("127.0.0.1", weather.port)
+    for kind, answer in (("calm", b"x"), ("refuse", b"")):
+        weather.become(kind)
+        writer.write(b"x")
+        assert await reader.read(100) == answer
+    writer.close()
+    await weather.close()
+    relay.close()

@@ -17,7 +17,10 @@ _READ = 16 * 1024
 
 
 class Weather:
-    """Listens on ``port`` and passes everything on to ``target``, as bad as ``kind`` says."""
+    """Listens on ``port`` and passes everything on to ``target``, as bad as ``kind`` says.
+
+    Where it is ``refuse``, those that are connected lose that too, once they say something.
+    """
 
     def __init__(self, target: int, chance: random.Random) -> None:
         self.kind = "calm"
@@ -74,6 +77,9 @@ class Weather:
             while data := await reader.read(_READ):
                 while self.kind == "black_hole" or (self.kind == "half_open" and not up):
                     await self._changed.wait()
+                if up and self.kind == "refuse":
+                    writer.write_eof()  # a slow close: what the relay still says arrives
+                    return
                 await self._pass(data, writer)
             # One direction ended: the other goes on for a moment, as in a slow close.
             await asyncio.sleep(0.05)
