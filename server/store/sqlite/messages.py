@@ -36,11 +36,12 @@ _BEYOND = (
 )
 _LAST = "(SELECT max(seq) FROM message WHERE conversation = c.number)"
 _MARK = "(SELECT seq FROM read_mark WHERE account = {} AND conversation = c.number)"
+# With UNION, SQLite builds two trees to sort by, at ten times the cost of all the rest.
 _HEADS = (
     f"SELECT c.id, c.second, {_LAST}, {_MARK.format('c.second')}"
     " FROM conversation c WHERE c.first = ?1"
-    f" UNION SELECT c.id, c.first, {_LAST}, {_MARK.format('c.first')}"
-    " FROM conversation c WHERE c.second = ?1"
+    f" UNION ALL SELECT c.id, c.first, {_LAST}, {_MARK.format('c.first')}"
+    " FROM conversation c WHERE c.second = ?1 AND c.first <> ?1"
 )
 
 # In a message's row these columns are before the record, which need not be read.
