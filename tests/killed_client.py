@@ -1,8 +1,14 @@
-"""A real client that kills itself: ``python -m tests.killed_client URL DIRECTORY MOMENT``.
+"""A real client that is killed again and again: ``python -m tests.killed_client URL PLACE KILLS``.
 
-It sends texts that are different in every run, and at the given moment ends by SIGKILL, as a power
-cut would end it. Moments are counted where state becomes durable and where a frame is handed to
-the socket, just before and just after each. Past the last moment it waits for all answers and ends.
+Alice sends some texts and reads until the last one's echo has come. She ends by SIGKILL, as a power
+cut would end her: at the first moment in one run, at the second in the next, and so on, from the
+same disk. The first and the last run are left alone. Moments are just before and just after each
+commit of the key store and each write to the socket, from the first text of a run on; with ``all``
+as a fourth argument, from her registration on. What she was shown is in ``PLACE/shown``, a line
+each.
+
+Each run is a fork of one process that has done nothing yet but import: no run has anything of the
+one before but its disk.
 """
 
 from __future__ import annotations
@@ -13,51 +19,89 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from client import Keystore, Password, connect
-from client.connection import Connection
-from crypto_modes import wire
+from websockets.asyncio.client import ClientConnection
+
+from client import Chat, Keystore, Password, connect
+from client.keystore import _SealedRows
+from client.opening import installed_modes
 
 if "LOUVER_PLANT" in os.environ:
     importlib.import_module("tests.plants")
 
-TEXTS = 4
-_moments = itertools.count(1)
+TEXTS = 2
+ECHO = "echo of "
+MODES = installed_modes()  # looked for once, and not in every run
 
 
-def moment() -> None:
-    """One more moment; the last one, if it is the one that was asked for."""
-    if next(_moments) == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
+def dies_at(last: int) -> None:
+    """Kill this process at the moment from now on that has this number."""
+    moments = itertools.count(1)
+    commit, send = _SealedRows.commit, ClientConnection.send
 
+    def moment() -> None:
+        if next(moments) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def watched(real: Callable[..., Any]) -> Callable[..., Any]:
-    def call(self: Any, *given: Any) -> Any:
-        if given and not isinstance(given[0], wire.Send):
-            return real(self, *given)
+    def committing(rows: Any) -> None:
         moment()
-        answer = real(self, *given)
+        commit(rows)
         moment()
-        return answer
 
-    return call
+    async def sending(socket: Any, *frame: Any, **options: Any) -> None:
+        moment()
+        await send(socket, *frame, **options)
+        moment()
+
+    _SealedRows.commit = committing  # type: ignore[method-assign]  # to die around it
+    ClientConnection.send = sending  # type: ignore[method-assign,assignment]  # the same
 
 
-async def main(url: str, place: Path) -> None:
+async def run(url: str, place: Path, *, whole: bool, last: int) -> None:
+    """One run of Alice, on her disk."""
+    if whole:
+        dies_at(last)
     keystore = Keystore.open(place / "store.db", key_file=place / "store.key")
+    # What a killed process wrote the system keeps; it is a power cut that needs syncs.
+    keystore._rows._database.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]
     credentials = Password("a long password", register=True)
-    async with connect(url, name="alice", keystore=keystore, credentials=credentials) as chat:
-        peer = await chat.look_up("bob")
-        await chat.policy(peer)
-        rows = type(keystore._rows)
-        rows.commit = watched(rows.commit)  # type: ignore[method-assign]  # to die around it
-        Connection.send = watched(Connection.send)  # type: ignore[method-assign]  # the same
-        sent = [chat.send_soon(peer, os.urandom(12).hex()) for _ in range(TEXTS)]
-        await asyncio.gather(*sent)
+    given = {"keystore": keystore, "credentials": credentials, "modes": MODES}
+    async with connect(url, name="alice", **given) as chat:  # type: ignore[arg-type]  # by name
+        await chat.look_up("bob")
+        if not whole:
+            dies_at(last)
+        texts = [os.urandom(12).hex() for _ in range(TEXTS)]
+        await asyncio.gather(
+            listen(chat, place / "shown", ECHO + texts[-1]),
+            *(chat.send("bob", text) for text in texts),
+        )
+
+
+async def listen(chat: Chat, shown: Path, last: str) -> None:
+    """Write down what is shown, each as it comes, until ``last`` is."""
+    with shown.open("a", buffering=1) as lines:
+        async for message in chat:
+            lines.write(f"{message.text}\n")
+            if message.text == last:
+                return
+
+
+def main(url: str, place: Path, kills: int, *, whole: bool) -> None:
+    """A run for each kill, and one more; ``whole`` or after one that ends well."""
+    first = () if whole else (sys.maxsize,)
+    for last in (*first, *range(1, kills + 1), sys.maxsize):
+        child = os.fork()
+        if child == 0:
+            asyncio.run(run(url, place, whole=whole, last=last))
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code not in (0, -signal.SIGKILL):
+            raise SystemExit(f"run {last} ended with {code}")
+    if code:
+        raise SystemExit("the last run was killed too")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2])))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), whole="all" in sys.argv[4:])

@@ -246,31 +246,6 @@ PLANTS: tuple[Plant, ...] = (
         "at_rest::test_forked_processes_never_repeat_a_key_and_nonce",
     ),
     fault(
-        26,
-        "keeping the state before sending",
-        {"client.outgoing.Outgoing.seal_now": removals.not_kept},
-        "attack_state::test_killed_at_any_moment_no_key_encrypts_two_texts",
-    ),
-    fault(
-        27,
-        "the deletion of keys that were used",
-        {E2EE + "sessions.Sessions.opened": removals.keeping_used_keys},
-        "attack_state::test_a_thief_of_the_state_reads_nothing_from_before",
-    ),
-    fault(
-        27,
-        "fresh keys at each turn",
-        {E2EE + "ratchet.Ratchet._turn": removals.turning_with_old_keys},
-        "attack_state::test_a_thief_of_the_state_is_shut_out_by_the_next_two_turns",
-    ),
-    fault(
-        27,
-        "the end of a crossing of sessions",
-        {E2EE + "sessions._crossing": always(True)},
-        "e2ee_sessions::test_27_who_goes_back_to_what_both_had_left_shows",
-        "e2ee_sessions::test_27_whose_state_went_back_is_followed_in_the_end_and_shows",
-    ),
-    fault(
         28,
         "the limit of skipped keys",
         {E2EE + "ratchet.SKIP_LIMIT": put(3000), E2EE + "pq_ratchet.SKIP_LIMIT": put(3000)},

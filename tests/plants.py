@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from tests import planted, planted_keys, planted_vault
+from tests import planted, planted_keys, planted_state, planted_vault
 from tests.plant import Plant
 from tests.removals import Change
 
 ROOT = Path(__file__).parent.parent
-PLANTS = planted.PLANTS + planted_keys.PLANTS + planted_vault.PLANTS
+PLANTS = planted.PLANTS + planted_keys.PLANTS + planted_state.PLANTS + planted_vault.PLANTS
 _SURVIVORS = "survived: "
 
 

@@ -1,26 +1,29 @@
 """Known attacks on a client's state: rows 9, 26, 27 and 33; crashes, thieves, what sizes tell.
 
-``LOUVER_ATTACK_FULL=1`` kills the client at every moment instead of at some.
+``LOUVER_ATTACK_FULL=1`` kills the client from its registration on, and not only while it talks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from crypto_modes import wire
+from client import Chat, Keystore
+from client.memory import Memory
+from crypto_modes import policy, wire
 from crypto_modes.e2ee import header
 from crypto_modes.errors import CannotOpen
 from tests.conftest import StartRelay
 from tests.e2ee_relay import ALICE, BOB, Device, couple, talking
 from tests.hostile_relay import HostileRelay, changed, hostile_relay
+from tests.killed_client import ECHO
 from tests.memory_state import MemoryState
 from tests.test_client import enter, take
 
@@ -64,14 +67,22 @@ def test_the_wire_knows_no_group_keys() -> None:
 # --- 26: a crash between keeping and sending ---
 
 
-async def killed_at(hostile: HostileRelay, place: Path, moment: int) -> bool:
-    """Run the client until it kills itself; False where it ended by itself before."""
-    command = [sys.executable, "-m", "tests.killed_client", hostile.url, str(place), str(moment)]
+async def killed(hostile: HostileRelay, place: Path) -> None:
+    """Run Alice until she has been killed at every moment, and once more."""
+    given = ["150", "all"] if FULL else ["16"]
+    command = [sys.executable, "-m", "tests.killed_client", hostile.url, str(place), *given]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
-    async with asyncio.timeout(60):
-        code = await process.wait()
-    assert code in (0, -signal.SIGKILL)
-    return code != 0
+    async with asyncio.timeout(300 if FULL else 60):
+        assert await process.wait() == 0
+
+
+async def echo(bob: Chat, heard: list[str], said: list[str]) -> None:
+    """Answer everything; without end."""
+    async for message in bob:
+        assert not {"fork", "session_reset"} & set(message.warnings)
+        heard.append(message.text)
+        said.append(ECHO + message.text)
+        await bob.send(message.sender, said[-1])
 
 
 def opened_twice(sends: list[wire.Send]) -> list[str]:
@@ -91,25 +102,33 @@ def opened_twice(sends: list[wire.Send]) -> list[str]:
 
 @pytest.mark.asyncio
 @pytest.mark.attack(26)
-async def test_killed_at_any_moment_no_key_encrypts_two_texts(
+async def test_killed_at_any_moment_no_key_is_used_twice_and_nothing_lost(
     start_relay: StartRelay, tmp_path: Path
 ) -> None:
     """A real process, SIGKILL around each commit and each write; then again from its disk."""
-    step = 1 if FULL else 4
-    async with (
-        hostile_relay(await start_relay(mode="e2ee")) as hostile,
-        enter(hostile, "bob") as bob,
-    ):
-        kills = 0
-        while await killed_at(hostile, tmp_path, 1 + kills * step):
-            kills += 1
-        assert kills >= (10 if FULL else 3)
+    heard: list[str] = []
+    said: list[str] = []
+    relay = await start_relay(mode="e2ee", store={"durability": "relaxed"})
+    async with hostile_relay(relay) as hostile, enter(hostile, "bob") as bob:
+        echoing = asyncio.create_task(echo(bob, heard, said))
+        await killed(hostile, tmp_path)
+        echoing.cancel()
+        conversation = policy.conversation_id(bob.account, await bob.look_up("alice"))
         sends = hostile.sends("alice")
-        assert opened_twice(sends) == []
-        ids = {send.id for send in sends}
-        shown = await take(bob, len(ids))
-        assert len({message.text for message in shown}) == len(ids)
-        assert not [message for message in shown if "fork" in message.warnings]
+        assert opened_twice(sends) == opened_twice(hostile.sends("bob")) == []
+        assert len({(send.id, send.copies) for send in sends}) == len({send.id for send in sends})
+    with closing(Keystore.open(tmp_path / "store.db", key_file=tmp_path / "store.key")) as store:
+        kept = Memory(store).messages(conversation)
+    shown = (tmp_path / "shown").read_text().splitlines()
+    assert [message.text for message in kept if message.own] == heard
+    assert [message.text for message in kept if not message.own] == said
+    assert len(set(heard)) == len(heard) == len({send.id for send in sends})
+    # Shown is at most once what is kept; what a kill came before is in the history.
+    assert len(set(shown)) == len(shown)
+    assert set(shown) <= set(said)
+    assert not {"gap:1", "fork", "session_reset"} & {
+        note for each in kept for note in each.warnings
+    }
 
 
 # --- 27 and the declared adversaries: a thief of the state ---
