@@ -250,6 +250,7 @@ class AtRest:
             "compelled_operator": True,
             "stolen_device_past": True,
             "stolen_device_future": True,
+            "stolen_device_healed": True,
         }
     )
 

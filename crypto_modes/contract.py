@@ -43,6 +43,7 @@ ADVERSARIES = (
     "compelled_operator",
     "stolen_device_past",
     "stolen_device_future",
+    "stolen_device_healed",
 )
 
 

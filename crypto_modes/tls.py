@@ -110,10 +110,11 @@ class Tls:
             "bus": True,
             "logs": False,
             "relay_memory": True,
-            "vault_without_grant": True,
+            "vault_without_grant": False,
             "compelled_operator": True,
             "stolen_device_past": True,
             "stolen_device_future": True,
+            "stolen_device_healed": True,
         }
     )
 

@@ -13,10 +13,11 @@ from crypto_modes.contract import ADVERSARIES
 MODES = ("tls", "at_rest", "e2ee")
 BASE_MS = {"tls": 1.2, "at_rest": 1.35, "e2ee": 3.1}
 CPU_US = {"tls": 70.0, "at_rest": 88.0, "e2ee": 84.0}
+STOLEN = ("stolen_device_past", "stolen_device_future", "stolen_device_healed")
 READABLE = {
-    "tls": {"database", "backup", "relay_memory", "compelled_operator"},
-    "at_rest": {"relay_memory", "compelled_operator"},
-    "e2ee": set[str](),
+    "tls": {"database", "backup", "relay_memory", "compelled_operator", *STOLEN},
+    "at_rest": {"relay_memory", "compelled_operator", *STOLEN},
+    "e2ee": {"stolen_device_future"},
 }
 MEASURED = {
     "network_tap",
@@ -24,7 +25,11 @@ MEASURED = {
     "backup",
     "logs",
     "relay_memory",
+    "vault_without_grant",
     "compelled_operator",
+    "stolen_device_past",
+    "stolen_device_future",
+    "stolen_device_healed",
 }
 WORDS = {
     "tls": "The operator can read and keeps readable text",
@@ -204,13 +209,16 @@ def _moderation(mode: str) -> dict[str, results.Access]:
 def _exposure(mode: str, who: str) -> results.Exposure:
     declared = who in READABLE[mode]
     if who not in MEASURED:
-        return results.Exposure(declared=declared, measured=False, note="not measured here")
+        return results.Exposure(
+            declared=declared, measured=False, applicable=False, note="in-process: nothing to tap"
+        )
     return results.Exposure(
         declared=declared,
         measured=True,
         planted=48,
         recovered=48 if declared else 0,
         searched_bytes=1_000_000,
+        kept=8 if who == "stolen_device_past" else None,
         ok=True,
         forms={"utf-8": 48} if declared else {},
     )

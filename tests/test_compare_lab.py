@@ -78,9 +78,10 @@ def test_e2ee_from_end_to_end(tmp_path: Path) -> None:
     # Every attempt at a round, and the search for who can read.
     passes = len(found.rounds) + 1
     assert mode.delivered == passes * (found.trace.messages + found.trace.conversations)
-    assert {who for who, got in mode.exposure.items() if got.recovered} == set()
-    measured = {who for who, got in mode.exposure.items() if got.measured}
-    assert {"network_tap", "database", "backup", "logs", "compelled_operator"} <= measured
+    readers = {who for who, got in mode.exposure.items() if got.recovered}
+    assert readers == {"stolen_device_future"}
+    blind = {who for who, got in mode.exposure.items() if not got.measured}
+    assert "bus" in blind <= {"bus", "relay_memory"}  # a kernel may forbid the memory
     assert all(got.ok for got in mode.exposure.values() if got.measured)
     report = mode.moderation["user_report"]
     assert (report.verifiable, report.basis) == (1.0, "commitment")

@@ -242,6 +242,21 @@ def test_the_sentence_names_who_kept_the_operator_out() -> None:
     assert "in every mode somebody" in words.sentence(less)
 
 
+def test_a_stolen_device_is_told_apart_from_who_reads_at_the_relay(page: str) -> None:
+    found = made_up()
+    head = page[page.index("<header>") : page.index("</header>")]
+    after = "what came next, but not what came before or what came after two answers"
+    assert (
+        f"not from wire, disk, backup, logs, memory, vault, operator; with a stolen device {after}"
+        in (words.who_can_read(found.modes["e2ee"]))
+    )
+    assert after in head
+    assert words.readers(found.modes["e2ee"]) == []
+    heat = page[page.index('<table class="heat"') :]
+    assert heat.count("could not; its own history shows 8") == 1
+    assert heat[: heat.index("</table>")].count("in-process: nothing to tap") == 3
+
+
 @pytest.mark.parametrize(
     ("part", "of", "text"),
     [(1.0, 12, "12 of 12"), (299 / 300, 300, "299 of 300"), (None, 12, "–"), (0.0, 0, "–")],

@@ -86,6 +86,7 @@ class Forgetful:
         "compelled_operator": True,
         "stolen_device_past": True,
         "stolen_device_future": True,
+        "stolen_device_healed": True,
     }
 
     def server(self, tools: ServerTools) -> ServerMode:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 SIZE = 22
 STEM_SIZE = 12
 PATTERN = re.compile(r"cnry[0-9a-f]{8}[0-9]{4}[0-9a-f]{6}")
-CONTROL = 9000  # numbers from here on are planted by the probes themselves, never in messages
+THEFT = 8000  # numbers from here on are of the conversation whose device is stolen
+CONTROL = 9000  # and from here on controls, planted by the probes themselves
+ACCOUNT, SERVER_NAME, ORIGIN, WAITING, ASKED, HOME = range(CONTROL, CONTROL + 6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,11 @@ _HOUR = 3_600_000
 
 @dataclass
 class Answered:
-    """What came of it: texts by message id and when each was there (milliseconds after its grant
-    was asked for), bytes of text disclosed, readings, and of those how many are in the log."""
+    """What came of it: the vault's answers as they came, texts by message id and when each was
+    there (milliseconds after its grant was asked for), bytes of text disclosed, readings, and of
+    those how many are in the log."""
 
+    answers: list[bytes] = field(default_factory=list)
     texts: dict[bytes, bytes] = field(default_factory=dict)
     at_ms: dict[bytes, float] = field(default_factory=dict)
     disclosed: int = 0
@@ -55,7 +57,8 @@ def answer(staff: Staff, labelled: Sequence[Message]) -> Answered:
                 asked = _ask(lena, case, conversation, first, last)
                 _try_without(staff, asked, found)
                 grant = _approved(staff, asked)
-                opened = lena.vault.call(disclosure.OPEN, grant, Disclosure)
+                found.answers.append(lena.vault.ask(disclosure.OPEN, grant))
+                opened = disclosure.decode(found.answers[-1], Disclosure)
                 _take(opened, (time.monotonic() - begun) * 1000, found)
                 granted.add(grant.grant.id)
     log = staff.log()

@@ -11,12 +11,14 @@ import contextlib
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from client import Jwt, Keystore, connect
+from client import Chat, Jwt, Keystore, Message, connect
 from client.compare import (
     court,
     desk,
@@ -28,14 +30,18 @@ from client.compare import (
     reporting,
     saturate,
     steps,
+    theft,
+    ungranted,
 )
-from client.compare.canary import Canaries
+from client.compare.canary import ACCOUNT, HOME, ORIGIN, SERVER_NAME, Canaries
 from client.compare.fleet import Fleet, Round, fleet
 from client.compare.lab import Lab, LabFailure, Relay, environment
 from client.compare.plan import Plan
 from client.compare.results import Access, Exposure
 from client.compare.tap import Tap, tap
+from client.compare.ungranted import Ungranted
 from client.verifying import Platform
+from crypto_modes import policy
 from crypto_modes.reports import fingerprint
 
 SATURATION_SECONDS = 120.0
@@ -115,6 +121,8 @@ async def conversations(lab: Lab, plan: Plan) -> list[steps.Taken]:
 async def exposure(lab: Lab, plan: Plan, mode: str, declared: dict[str, bool]) -> Exposed:
     """The trace again, under the eyes of every adversary; then the drill on what it left."""
     canaries = Canaries(str(plan.seed))
+    numbers = (canaries.number(text) for text in plan.trace.canaries.values())
+    planted = [number for number in numbers if number is not None]
     async with contextlib.AsyncExitStack() as stack:
         watched = drill.phrases(plan.trace)
         relay = await stack.enter_async_context(
@@ -130,12 +138,15 @@ async def exposure(lab: Lab, plan: Plan, mode: str, declared: dict[str, bool]) -
         found = await _watched(plan, load, relay, wire, looking)
         found.tls = tls
         await asyncio.to_thread(looking.look_at_backup)
-        revealed = await _drill(plan, lab, relay, load, found)
+        await _reported(plan, lab, relay, load, found)
+        outside = await _court(plan, lab, relay, load, found, canaries)
+        revealed = await _inside(plan, relay, found)
+        loot = await theft.suffer(partial(_enter, lab, relay), relay.home, canaries)
     # The relay has stopped: its files are final, and so are the log and the recording.
     await asyncio.to_thread(_look_at_rest, looking, wire, revealed)
-    numbers = (canaries.number(text) for text in plan.trace.canaries.values())
-    planted = [number for number in numbers if number is not None]
-    found.exposure = looking.exposure(declared, planted)
+    others = theft.exposure(loot, declared)
+    others[ungranted.WHO] = outside.exposure(declared[ungranted.WHO], planted)
+    found.exposure = looking.exposure(declared, planted, others)
     return found
 
 
@@ -143,18 +154,15 @@ async def _plant(
     stack: contextlib.AsyncExitStack, lab: Lab, relay: Relay, wire: Tap, canaries: Canaries
 ) -> None:
     """Every probe's control."""
-    await probes.say_server_name(wire.port, canaries.make(probes.SERVER_NAME))
-    await probes.knock_from(relay.port, lab.trust(), canaries.make(probes.ORIGIN))
-    name = canaries.make(probes.ACCOUNT)
-    await stack.enter_async_context(
-        connect(
-            relay.url,
-            name=name,
-            credentials=Jwt(lab.issuer.token(name)),
-            keystore=Keystore.in_memory(),
-            ssl=lab.trust(),
-        )
-    )
+    await probes.say_server_name(wire.port, canaries.make(SERVER_NAME))
+    await probes.knock_from(relay.port, lab.trust(), canaries.make(ORIGIN))
+    name = canaries.make(ACCOUNT)
+    await stack.enter_async_context(_enter(lab, relay, name, Keystore.in_memory()))
+
+
+def _enter(lab: Lab, relay: Relay, name: str, store: Keystore) -> AbstractAsyncContextManager[Chat]:
+    credentials = Jwt(lab.issuer.token(name))
+    return connect(relay.url, name=name, credentials=credentials, keystore=store, ssl=lab.trust())
 
 
 async def _watched(
@@ -190,10 +198,9 @@ async def _keep_looking(looking: probes.Probes, done: asyncio.Event) -> None:
         await asyncio.to_thread(looking.look_at_memory)
 
 
-async def _drill(plan: Plan, lab: Lab, relay: Relay, load: Fleet, found: Exposed) -> bytes:
-    """All four paths; gives everything the operator could print."""
-    messages = [message for log in found.round.logs for message in log.kept]
-    labelled = sum(bool(row.label) for row in plan.trace.rows)
+async def _reported(plan: Plan, lab: Lab, relay: Relay, load: Fleet, found: Exposed) -> None:
+    """The paths of the drill that go by reports: users' and the relay's own scanning."""
+    messages, labelled = _labelled(plan, found)
     begun = time.monotonic()
     await load.report(fingerprint(lab.team.public))
     files, scanned = desk.by_scanner(await desk.fetch(relay))
@@ -219,13 +226,38 @@ async def _drill(plan: Plan, lab: Lab, relay: Relay, load: Fleet, found: Exposed
     found.user_report = drill.user_report(messages, genuine, offline, forged, begun, labelled)
     hits = await asyncio.to_thread(judge, scanned, asking)
     found.scan = drill.scan(messages, hits, labelled)
-    async with office.staffed(relay, lab.team) as staff:
+
+
+async def _court(
+    plan: Plan, lab: Lab, relay: Relay, load: Fleet, found: Exposed, canaries: Canaries
+) -> Ungranted:
+    """A legal request, and before it all that the vault gives without one."""
+    messages, labelled = _labelled(plan, found)
+    pairs = dict.fromkeys(plan.trace.rows[row].pair for row in plan.trace.canaries)
+    accounts = {user: bytes.fromhex(account) for user, account in load.accounts.items()}
+    asked = [policy.conversation_id(accounts[a], accounts[b]) for a, b in pairs]
+    async with office.staffed(relay, lab.team, f"vault-{canaries.make(HOME)}") as staff:
+        outside = Ungranted(staff, canaries)
+        await asyncio.to_thread(outside.ask, asked)
         answered = await asyncio.to_thread(court.answer, staff, messages)
+        outside.granted(answered.answers, answered.texts.values())
+        await asyncio.to_thread(outside.look)
     found.legal_request = drill.legal_request(messages, answered, labelled)
+    return outside
+
+
+async def _inside(plan: Plan, relay: Relay, found: Exposed) -> bytes:
+    """Somebody inside, with the databases alone; gives everything the operator could print."""
     stolen, _ = await drill.reveal(await asyncio.to_thread(drill.thief, relay))
     found.insider = drill.insider(plan.trace, found.round.logs, stolen)
     _, revealed = await drill.reveal(relay.config)
     return revealed
+
+
+def _labelled(plan: Plan, found: Exposed) -> tuple[list[Message], int]:
+    """The labelled messages that arrived, and how many there are."""
+    messages = [message for log in found.round.logs for message in log.kept]
+    return messages, sum(bool(row.label) for row in plan.trace.rows)
 
 
 def _look_at_rest(looking: probes.Probes, wire: Tap, revealed: bytes) -> None:

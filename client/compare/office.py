@@ -48,11 +48,22 @@ class Desk:
 
 @dataclass(frozen=True)
 class Staff:
-    """Everybody of ``STAFF`` by name, and the address of their vault."""
+    """Everybody of ``STAFF`` by name, the address of their vault, its process and directory."""
 
     desks: dict[str, Desk]
     vault: str
     home: Path
+    pid: int
+
+    @property
+    def data(self) -> Path:
+        """The vault's data directory."""
+        return self.home / "data"
+
+    @property
+    def printed(self) -> Path:
+        """Everything the vault printed."""
+        return self.home / "vault.log"
 
     def log(self) -> list[Entry]:
         """Every entry of the access log, which was copied, verified leaf by leaf, and held to the
@@ -72,9 +83,12 @@ class Staff:
 
 
 @asynccontextmanager
-async def staffed(relay: Relay, team: Team) -> AsyncIterator[Staff]:
-    """A vault for ``relay``, and the staff at work. Raises ``LabFailure``."""
-    home = relay.home / "vault"
+async def staffed(relay: Relay, team: Team, name: str) -> AsyncIterator[Staff]:
+    """A vault for ``relay`` in a directory of this ``name``, and the staff at work.
+
+    Raises ``LabFailure``.
+    """
+    home = relay.home / name
     home.mkdir(mode=0o700)
     config = home / "vault.toml"
     config.write_text(_settings(relay, team, home))
@@ -87,7 +101,7 @@ async def staffed(relay: Relay, team: Team) -> AsyncIterator[Staff]:
             name: await asyncio.to_thread(_log_in, relay, post, address, name, invites[name])
             for name, post in posts.items()
         }
-        yield Staff(desks, address, home)
+        yield Staff(desks, address, home, run.pid)
 
 
 def _who(name: str) -> tuple[str, ...]:

@@ -252,12 +252,16 @@ def _exposure(results: Results) -> list[Part]:
 
 
 def _cell(got: Exposure) -> Part:
+    if not got.applicable:
+        return {"style": "none", "share": 0, "number": "–", "word": got.note}
     if not got.measured or got.recovered is None or not got.planted:
         said = "declared: can read" if got.declared else "declared: cannot"
         return {"style": "none", "share": 0, "number": "–", "word": said}
     share = got.recovered / got.planted
     style = "seen" if got.recovered else "hidden"
     word = "could read" if got.recovered else "could not"
+    if got.kept and not got.recovered:
+        word += f"; its own history shows {got.kept}"
     if got.ok is False:
         style, word = f"{style} wrong", f"{word}; declared otherwise"
     return {
@@ -273,13 +277,15 @@ def _exposure_table(results: Results) -> Part:
     for name, mode in results.modes.items():
         for who, got in mode.exposure.items():
             if not got.measured:
-                rows.append([f"{name}, {who}", str(got.declared), words.NOT_MEASURED, "", got.note])
+                said = words.NOT_MEASURED if got.applicable else "not applicable"
+                rows.append([f"{name}, {who}", str(got.declared), said, "", "", got.note])
                 continue
             forms = ", ".join(f"{form} {n}" for form, n in got.forms.items()) or "none"
             found = f"{got.recovered} / {got.planted}"
             rows.append([f"{name}, {who}", str(got.declared), found,
-                         f"{got.searched_bytes or 0:,}", forms])  # fmt: skip
-    return {"heads": ["where", "declared", "recovered", "bytes searched", "forms"], "rows": rows}
+                         f"{got.searched_bytes or 0:,}", forms, got.note])  # fmt: skip
+    heads = ["where", "declared", "recovered", "bytes searched", "forms", "note"]
+    return {"heads": heads, "rows": rows}
 
 
 def _drill_text(results: Results) -> str:

@@ -18,13 +18,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from client.compare import proc
-from client.compare.canary import CONTROL, Canaries
+from client.compare.canary import ACCOUNT, ORIGIN, SERVER_NAME, Canaries
 from client.compare.lab import Relay
 from client.compare.results import Exposure
 from client.compare.search import OVERLAP, Found, Searcher
 from client.compare.tap import Tap
 
-ACCOUNT, SERVER_NAME, ORIGIN = CONTROL, CONTROL + 1, CONTROL + 2
 CONTROLS = {
     "network_tap": SERVER_NAME,
     "database": ACCOUNT,
@@ -33,12 +32,8 @@ CONTROLS = {
     "relay_memory": ACCOUNT,
     "compelled_operator": ACCOUNT,
 }
-_WHY_NOT = {
-    "bus": "one relay process has no bus of its own to listen to",
-    "vault_without_grant": "see the legal request: tries without approval were refused",
-    "stolen_device_past": "not probed in this version",
-    "stolen_device_future": "not probed in this version",
-}
+# Nothing there to listen to; what a mode declares about it is neither shown nor refuted.
+_ABSENT = {"bus": "in-process: nothing to tap"}
 _CHUNK = 8 * 1024 * 1024
 
 
@@ -122,29 +117,27 @@ class Probes:
             self._read("compelled_operator", path)
         self._searcher("compelled_operator").feed(revealed)
 
-    def exposure(self, declared: Mapping[str, bool], planted: Iterable[int]) -> dict[str, Exposure]:
-        """The verdict on every adversary."""
+    def exposure(
+        self,
+        declared: Mapping[str, bool],
+        planted: Iterable[int],
+        others: Mapping[str, Exposure] | None = None,
+    ) -> dict[str, Exposure]:
+        """The verdict on every adversary; ``others`` were probed elsewhere."""
         wanted = frozenset(planted)
-        return {who: self._verdict(who, reads, wanted) for who, reads in declared.items()}
+        return {
+            who: (others or {}).get(who) or self._verdict(who, reads, wanted)
+            for who, reads in declared.items()
+        }
 
     def _verdict(self, who: str, declared: bool, planted: frozenset[int]) -> Exposure:
         searcher = self._searchers.get(who)
         if searcher is None:
-            note = self._notes.get(who) or _WHY_NOT.get(who, "not probed")
-            return Exposure(declared=declared, measured=False, note=note)
+            note = self._notes.get(who) or _ABSENT.get(who, "not probed")
+            absent = who in _ABSENT
+            return Exposure(declared=declared, measured=False, applicable=not absent, note=note)
         found = searcher.found
-        recovered = len(found.numbers & planted)
-        heard = CONTROLS[who] in found.numbers
-        return Exposure(
-            declared=declared,
-            measured=True,
-            planted=len(planted),
-            recovered=recovered,
-            searched_bytes=found.searched,
-            ok=heard and (recovered > 0) == declared,
-            forms=_forms(found, planted),
-            note="" if heard else "the probe did not find its own control: its silence is void",
-        )
+        return verdict(declared, found, planted, heard=CONTROLS[who] in found.numbers)
 
     def _read(self, who: str, path: Path) -> None:
         searcher = self._searcher(who)
@@ -156,6 +149,30 @@ class Probes:
 
     def _searcher(self, who: str) -> Searcher:
         return self._searchers.setdefault(who, Searcher(self._canaries))
+
+
+def verdict(
+    declared: bool,
+    found: Found,
+    planted: frozenset[int],
+    *,
+    heard: bool,
+    kept: int | None = None,
+    note: str = "",
+) -> Exposure:
+    """What was found, held to what the mode declares; void unless the control was ``heard``."""
+    recovered = len(found.numbers & planted)
+    return Exposure(
+        declared=declared,
+        measured=True,
+        planted=len(planted),
+        recovered=recovered,
+        searched_bytes=found.searched,
+        kept=kept,
+        ok=heard and (recovered > 0) == declared,
+        forms=_forms(found, planted),
+        note=note if heard else "the probe did not find its own control: its silence is void",
+    )
 
 
 def _forms(found: Found, planted: frozenset[int]) -> dict[str, int]:

@@ -176,14 +176,18 @@ class Exposure(_Part, frozen=True, kw_only=True):
     """What one adversary's real artefacts gave away: canaries planted and recovered.
 
     ``declared`` is the mode's own table; ``ok`` is whether the measurement agrees with it.
-    ``forms`` counts the encodings in which canaries were found.
+    ``forms`` counts the encodings in which canaries were found. ``applicable`` False: there is
+    nothing of this kind to probe. ``kept`` are canaries that a stolen device itself still shows in
+    its history; they are not among the recovered.
     """
 
     declared: bool
     measured: bool
+    applicable: bool = True
     planted: int | None = None
     recovered: int | None = None
     searched_bytes: int | None = None
+    kept: int | None = None
     ok: bool | None = None
     forms: dict[str, int] = {}
     note: str = ""

@@ -38,10 +38,23 @@ ADVERSARY = {
     "bus": ("Message bus", "what nodes tell each other"),
     "logs": ("Logs", "all that the relay prints, at level debug"),
     "relay_memory": ("Relay memory", "the running process"),
-    "vault_without_grant": ("Vault without a grant", "moderators with no case"),
+    "vault_without_grant": (
+        "Vault without a grant",
+        "its files and memory, and all it answers before two approve",
+    ),
     "compelled_operator": ("Compelled operator", "every file, key and command of the relay"),
-    "stolen_device_past": ("Stolen device, past", "what was said before the theft"),
-    "stolen_device_future": ("Stolen device, future", "what is said after it"),
+    "stolen_device_past": (
+        "Stolen device, past",
+        "recorded messages from before, tried with its keys and its token",
+    ),
+    "stolen_device_future": (
+        "Stolen device, future",
+        "messages to it until it has answered once",
+    ),
+    "stolen_device_healed": (
+        "Stolen device, healed",
+        "messages to it after both have answered twice",
+    ),
 }
 SHORT = {
     "network_tap": "wire",
@@ -49,7 +62,13 @@ SHORT = {
     "backup": "backup",
     "logs": "logs",
     "relay_memory": "memory",
+    "vault_without_grant": "vault",
     "compelled_operator": "operator",
+}
+DEVICE = {
+    "stolen_device_past": "what came before",
+    "stolen_device_future": "what came next",
+    "stolen_device_healed": "what came after two answers",
 }
 STEP: dict[StepName, tuple[str, str]] = {
     "first_contact": (
@@ -118,8 +137,9 @@ NOT_AUDITED = {
 }
 MISSING = (
     (
-        "The bus (one process has none of its own) and stolen devices: declared in the table, not "
-        "yet probed. People: how long they take, and whether they should have approved."
+        "A bus between nodes: this relay is one process and has none to tap. A thief who not only "
+        "reads but writes in the device's name. People: how long they take, and whether they "
+        "should have approved."
     ),
     (
         "What each ingredient of a mode costs by itself: no mode without its post-quantum half, "
@@ -210,22 +230,40 @@ def _ms(results: Results, mode: str) -> str:
 
 
 def readers(mode: ModeResult) -> list[str]:
-    """The adversaries who were measured to read."""
-    return [who for who, got in mode.exposure.items() if got.recovered]
+    """The adversaries on the relay's side and on the wire who were measured to read."""
+    return [who for who, got in mode.exposure.items() if got.recovered and who not in DEVICE]
 
 
 def who_can_read(mode: ModeResult) -> str:
     """The measured sentence: where canaries were found and where not."""
     seen = [SHORT.get(who, who) for who in readers(mode)]
     kept = [
-        SHORT.get(w, w) for w, got in mode.exposure.items() if got.measured and not got.recovered
+        SHORT.get(who, who)
+        for who, got in mode.exposure.items()
+        if got.measured and not got.recovered and who not in DEVICE
     ]
     parts = []
     if seen:
         parts.append(f"read from {', '.join(seen)}")
     if kept:
         parts.append(f"not from {', '.join(kept)}")
+    parts += _with_device(mode)
     return "; ".join(parts) or NOT_MEASURED
+
+
+def _with_device(mode: ModeResult) -> list[str]:
+    """What a thief of one device read, in one part of a sentence; nothing where not measured."""
+    tried = {
+        name: bool(mode.exposure[who].recovered)
+        for who, name in DEVICE.items()
+        if who in mode.exposure and mode.exposure[who].measured
+    }
+    if not tried:
+        return []
+    read = [name for name, could in tried.items() if could]
+    closed = [name for name, could in tried.items() if not could]
+    said = f"with a stolen device {', '.join(read) or 'nothing'}"
+    return [f"{said}, but not {' or '.join(closed)}" if read and closed else said]
 
 
 def staff(mode: ModeResult) -> str:
