@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 import websockets.exceptions
@@ -10,6 +11,7 @@ import websockets.exceptions
 from crypto_modes import wire
 from crypto_modes.errors import FrameRefused, UnknownType
 from server.gateway import GatewaySettings
+from server.gateway.connection import Connection
 from tests.gateway_rig import (
     BINARY,
     CLOSE,
@@ -208,6 +210,21 @@ async def test_an_abrupt_reset_is_told_once() -> None:
         raw.writer.transport.abort()
         await rig.settled(lambda: rig.notes.codes == [1006])
         assert rig.handlers[0].closings == 1
+
+
+async def test_who_was_accepted_before_and_is_told_of_after_closing_is_cut_off() -> None:
+    """asyncio makes the connection some turns after it accepted the socket."""
+    ours, theirs = socket.socketpair()
+    async with running() as rig:
+        await rig.gateway.close()
+        theirs.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: Connection(rig.gateway), theirs
+        )
+        assert await reader.read() == b""
+        assert rig.gateway.connections == 0
+        writer.close()
 
 
 async def test_a_paused_connection_is_read_again_when_it_closes() -> None:

@@ -53,6 +53,7 @@ class Gateway:
         self.negotiated: dict[Negotiated, int] = {}
         self._entered = 0
         self._server: asyncio.Server | None = None
+        self._closing = False
         self._empty: asyncio.Event = asyncio.Event()
 
     async def start(self, context: ssl.SSLContext | None) -> None:
@@ -109,6 +110,7 @@ class Gateway:
         self.drain()
         if self._server is None:
             return
+        self._closing = True
         for connection in list(self._connections):
             connection.abandon(code)
         if self._connections:
@@ -122,6 +124,9 @@ class Gateway:
 
     def enter(self, connection: Connection) -> int:
         """Count a connection in; its number, or 0 where it is to be cut off at once."""
+        if self._closing:
+            # Accepted before listening ended, and told of only now: nobody would close it.
+            return 0
         network = network_of(connection.address)
         count = self._addresses.get(network, 0)
         settings = self.settings

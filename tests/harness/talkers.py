@@ -129,7 +129,11 @@ class Talker:
     async def _connect(self) -> RawClient:
         client = await self._dial()
         client.account, client.device, client.token = self.account, self.device, self._token
-        await client.hello()
+        try:
+            await client.hello()
+        except BaseException:
+            client.socket.transport.abort()  # nobody else knows of it
+            raise
         return client
 
     async def _dial(self) -> RawClient:
