@@ -63,7 +63,7 @@ class Environment:
         """The command line of an installed script.
 
         Given to the interpreter where it is Python, because a shebang line has a length limit
-        and takes no spaces.
+        and takes no spaces, and the lines of shell that pip writes instead take no quotes.
         """
         path = self.folder / SCRIPTS / f"{name}{SUFFIX}"
         if path.is_file() and _is_python(path):
@@ -141,9 +141,11 @@ class Environment:
 
 
 def _is_python(path: Path) -> bool:
+    """Whether a script names Python, or is one that hands itself to it: pip's way round long
+    and odd paths, two lines of shell that are a string to Python."""
     with path.open("rb") as file:
-        first = file.readline(256)
-    return first.startswith(b"#!") and b"python" in first
+        first, second = file.readline(256), file.readline(256)
+    return first.startswith(b"#!") and (b"python" in first or second.startswith(b"'''exec' "))
 
 
 @contextmanager

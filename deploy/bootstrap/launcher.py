@@ -58,8 +58,12 @@ def main(here: str, invoked_as: str, arguments: list[str]) -> int:
     environment = Environment(Path(here))
     try:
         environment.ensure(extent, Progress(sys.stderr))
-    except (InstallFailed, OSError) as error:
+    except InstallFailed as error:
         _say(f"\nlouver: {error}")
+        return 2
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _say(f"\nlouver: cannot make the private environment: {what}")
         return 2
     except KeyboardInterrupt:
         _say("\nlouver: interrupted; the same command starts over.")
