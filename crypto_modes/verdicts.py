@@ -5,7 +5,8 @@ plain words. What may not live here: who is punished. ::
 
     verified   the relay stamped this commitment at that time from this sender to the reporter, and
                the text shown is the one that the sender committed to (modes that frank)
-    confirmed  the relay keeps exactly this message from this sender to the reporter (others)
+    confirmed  the relay keeps exactly this message from this sender to the reporter (others, and
+               what is preserved beyond the life of the key that stamped it)
     claim      nothing contradicts it, and nothing but the reporter's word supports it
     refused    it is not what it says to be
 
@@ -37,10 +38,11 @@ State = Literal["verified", "confirmed", "claim", "refused"]
 class Answer(msgspec.Struct, frozen=True):
     """What the platform says of one item: whether it stamped or keeps it, or that it cannot say.
 
+    ``kept``: it stamped it under a key that is destroyed, and keeps the record under preservation.
     ``reason`` is for people, where it is not yes.
     """
 
-    state: Literal["yes", "no", "unknown"]
+    state: Literal["yes", "kept", "no", "unknown"]
     reason: str = ""
 
 
@@ -128,8 +130,8 @@ def _judge(reporter: bytes, item: Item, answered: Answer) -> Finding:
         read = _open(item)
     except ReportRefused as error:
         return Finding(state="refused", reason=str(error), **place)
-    proven: State = "verified" if franked(item) else "confirmed"
-    state = proven if answered.state == "yes" else "claim"
+    proven: State = "verified" if franked(item) and answered.state == "yes" else "confirmed"
+    state = proven if answered.state in ("yes", "kept") else "claim"
     return Finding(state=state, reason=answered.reason, **place, **read)
 
 

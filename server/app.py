@@ -77,9 +77,8 @@ def installed_modes() -> dict[str, Mode]:
 class App:
     """One relay process. ``start`` once, ``stop`` once.
 
-    ``start`` raises ``BadConfig``, ``StoreUnavailable`` or ``OSError``.
-
-    ``sources`` reads file and environment again, for a reload.
+    ``start`` raises ``BadConfig``, ``StoreUnavailable`` or ``OSError``. ``sources`` reads file and
+    environment again, for a reload.
     """
 
     relay: Relay
@@ -167,6 +166,7 @@ class App:
         self.moderation = self.moderating.moderation
         self.service = Service(self.relay, self.watch)
         self.confirming = Confirming(self.store, server_modes, self._supply, self.franking_keys)
+        self.confirming.keeps = self.key_care.keeping.keeps
         await self._listen(data)
         self._describe()
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())

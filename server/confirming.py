@@ -50,6 +50,8 @@ class Confirming:
         self._modes = modes
         self._supply = supply
         self._keys = keys
+        # Whether what an account sent into a conversation is preserved; set by who knows.
+        self.keeps: Callable[[bytes, bytes], bool] = _kept_by_nobody
 
     async def answers_to(self, body: bytes) -> bytes:
         """The answers to ``Questions`` in JSON, one for each, in JSON.
@@ -66,10 +68,24 @@ class Confirming:
     async def _answer(self, question: Question) -> Answer:
         try:
             if question.commitment:
-                return await stamped(self._keys, question)
+                return await self._stamped(question)
             return await self._kept(question)
         except (ReportRefused, BadArgument, CannotRead) as error:
             return Answer("no", str(error))
+
+    async def _stamped(self, question: Question) -> Answer:
+        try:
+            return await stamped(self._keys, question)
+        except ReportRefused:
+            if not self.keeps(question.sender, question.conversation):
+                raise
+        # A key kept longer would prove everybody's messages of that month; the record is of this
+        # one. What is not preserved stays beyond proof, as it was promised.
+        for stored in await self._store.after(question.conversation, question.seq - 1, 1):
+            told, here = (question.commitment, question.stamp), (stored.commitment, stored.stamp)
+            if verdicts.asks_about(question, stored.meta) and told == here:
+                return Answer("kept", "its month's key is destroyed; the preserved record says so")
+        raise ReportRefused("this relay preserves no such message")
 
     async def _kept(self, question: Question) -> Answer:
         stored = await self._find(question)
@@ -97,6 +113,10 @@ class Confirming:
             except CannotOpen:
                 break
         raise ReportRefused("the relay's record of this message does not open")
+
+
+def _kept_by_nobody(account: bytes, conversation: bytes) -> bool:
+    return False
 
 
 async def stamped(keys: FrankingKeys, question: Question) -> Answer:

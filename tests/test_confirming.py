@@ -98,6 +98,42 @@ async def test_an_expired_month_is_a_no_and_says_so(
     assert (answer.state, "expired" in answer.reason) == ("no", True)
 
 
+@pytest.mark.attack(41)
+@pytest.mark.parametrize("by", ["account", "conversation"])
+@pytest.mark.asyncio
+async def test_what_is_preserved_is_confirmed_beyond_the_key_of_its_month(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    relay = await start_relay("e2ee")
+    stored, report = await sealed_for(relay)
+    meta, keeping = stored.meta, relay.app.key_care.keeping
+    place = meta.sender if by == "account" else meta.conversation
+    keeping.set(place, on=True)
+    assert await asked(relay, *report.items) == [Answer("yes")]
+    keys = relay.app.franking_keys
+    monkeypatch.setattr(keys, "_now", lambda: meta.time + 130 * 86_400_000)
+    keys.expire()
+    assert list((relay.data / "franking").iterdir()) == []
+    answers = await asked(relay, *report.items)
+    assert answers[0].state == "kept"
+    # The record knows what it was, and nothing else passes for it.
+    changes: dict[str, Any] = {
+        "commitment": bytes(32),
+        "stamp": bytes(32),
+        "seq": 2,
+        "id": bytes(16),
+        "device": bytes(16),
+        "time": meta.time + 1,
+        "recipient": bytes(16),
+        "kind": "image",
+    }
+    for field, value in changes.items():
+        (answer,) = await asked(relay, *report.items, **{field: value})
+        assert answer.state == "no", field
+    keeping.set(place, on=False)
+    assert [each.state for each in await asked(relay, *report.items)] == ["no"]
+
+
 @pytest.mark.parametrize("mode", ["tls", "at_rest"])
 @pytest.mark.asyncio
 async def test_the_relay_confirms_its_own_records(start_relay: StartRelay, mode: str) -> None:

@@ -54,6 +54,17 @@ def test_without_the_relay_a_proof_is_a_claim() -> None:
     assert found.reason
 
 
+def test_a_preserved_record_confirms_what_no_key_verifies_any_more() -> None:
+    kept = Answer("kept", "its month's key is destroyed")
+    _, _, (item,) = insults(b"one")
+    (found,) = verdicts.judge(report_of(item), [kept])
+    assert (found.state, found.content, found.reason) == ("confirmed", b"one", kept.reason)
+    # The commitment still holds the text: a record is not asked about another.
+    lie = msgspec.structs.replace(item, message=item.message[:-1] + b"x")
+    (found,) = verdicts.judge(report_of(lie), [kept])
+    assert (found.state, found.content) == ("refused", b"")
+
+
 def test_in_the_other_modes_the_relay_confirms_and_nobody_verifies() -> None:
     for mode in ("tls", "at_rest"):
         item = plain_item(mode=mode)
