@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from crypto_modes import grants, holds
-from crypto_modes.errors import LogUnavailable
+from crypto_modes.errors import LogUnavailable, VaultUnavailable
 from crypto_modes.grants import Approval, Grant, Person, Role
 from crypto_modes.keys import SigningKey
 from crypto_modes.policy import conversation_id
 from crypto_modes.transparency.access_log import Entry
-from server.access_log import AccessLog, Receipt
+from server.access_log import CountedLog, Receipt
+from server.access_log.counts import Counted, count
 from server.moderation.cases import Opening
 from server.moderation.desk import Desk, Hooks
 from server.moderation.records import Action, Case, Event, Hold, Notice
@@ -67,6 +68,13 @@ class MemoryLog:
             raise LogUnavailable("the log is down")
         self.entries += entries
         return Receipt(len(self.entries) - len(entries), b"")
+
+    async def counts(self, first: int, end: int) -> Counted:
+        if self.down:
+            raise VaultUnavailable("the vault does not answer")
+        rows = tuple(count(self.entries, first, end))
+        size = len(self.entries)
+        return Counted(first=first, end=end, log="log", size=size, root="", erased=0, rows=rows)
 
     def kinds(self) -> list[str]:
         return [entry.kind for entry in self.entries]
@@ -122,7 +130,7 @@ class Relay:
 
 
 _HOOKS: type[Hooks] = Relay
-_LOG: type[AccessLog] = MemoryLog
+_LOG: type[CountedLog] = MemoryLog
 
 
 class Rig:

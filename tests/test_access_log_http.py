@@ -16,6 +16,7 @@ from crypto_modes.errors import BadConfig, LogUnavailable, VaultUnavailable
 from crypto_modes.transparency import access_log, note
 from crypto_modes.transparency.access_log import DAY, Opened
 from crypto_modes.transparency.tiles import ENTRIES, Tile, read_whole
+from server.access_log.counts import count
 from server.access_log.exchange import SKEW
 from server.certs import make_dev_certificates, server_context
 from server.moderation.vault_client import VaultLog
@@ -122,6 +123,25 @@ async def test_without_the_token_nothing_is_entered_and_no_key_given(vault: Vaul
         await stranger.day_keys(TALK, 0)
     stranger.close()
     assert vault.log.size == 0
+
+
+@pytest.mark.asyncio
+async def test_the_relay_gets_the_counts_of_a_time_and_no_entry(
+    vault: VaultLogServer, relay: VaultLog
+) -> None:
+    assert (await relay.counts(0, TIME + 1)).size == 0
+    entries = [msgspec.structs.replace(CASE, kind="report", time=TIME + at) for at in range(300)]
+    for start in range(0, 300, 100):
+        await relay.append(entries[start : start + 100])
+    await vault.log.erase([299])
+    found = await relay.counts(TIME + 10, TIME + 20)
+    assert (found.rows, found.erased) == (tuple(count(entries, TIME + 10, TIME + 20)), 1)
+    head = note.open_checkpoint(await relay.checkpoint(), vault.log.verifier)
+    assert (found.log, found.size, found.root) == (head.origin, 300, head.root.hex())
+    stranger = VaultLog(vault.url, TOKEN[:-1] + "x")
+    with pytest.raises(VaultUnavailable):
+        await stranger.counts(0, 1)
+    stranger.close()
 
 
 @pytest.mark.asyncio

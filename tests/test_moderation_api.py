@@ -77,13 +77,14 @@ def guarded() -> dict[str, tuple[str, str]]:
     for route in routes():
         if route.name not in OPEN:
             path = route.path.format(number=1, name="adam", **dict.fromkeys(_IDS, ID))
-            path += "?name=bob" if route.name == "find_account" else ""
+            path += QUERIES.get(route.name, "")
             (method,) = route.methods
             found[route.name] = (method, path)
     return found
 
 
 _IDS = ("account", "case", "grant", "hold", "action")
+QUERIES = {"find_account": "?name=bob", "show_transparency": "?first=0&end=1"}
 
 
 # --- who may call what ---
@@ -126,6 +127,21 @@ async def test_a_refused_step_is_entered_and_a_refused_look_is_not(api: OfficeRi
     entry = api.rig.log.entries[-1]
     assert (entry.kind, entry.actor) == ("refused", "otto")
     assert entry.detail["role"] == "operator"
+
+
+@pytest.mark.asyncio
+async def test_the_transparency_report_is_what_the_log_counts(api: OfficeRig) -> None:
+    await queued(api, 3)
+    span = f"?first={NOW}&end={NOW + 1}"
+    for who in ("anna", "adam"):
+        found = (await api(who, "GET", f"/transparency{span}")).json
+        assert {"table": "reports", "name": "received", "value": 3} in found["rows"]
+        assert found["size"] == len(api.rig.log.entries)
+    assert (await api("mara", "GET", f"/transparency{span}")).status == 403
+    assert (await api("anna", "GET", f"/transparency?first={NOW}&end={NOW}")).status == 400
+    api.rig.log.down = True
+    answer = await api("anna", "GET", f"/transparency{span}")
+    assert (answer.status, answer.json["status"]) == (503, 503)
 
 
 # --- the story of a report, by HTTP alone ---

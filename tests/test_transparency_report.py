@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from crypto_modes.transparency import access_log
 from crypto_modes.transparency.access_log import DAY, Entry, Leaf, Opened
+from server.access_log.counts import HOUR, count
 from server.cli import app
-from server.transparency import HOUR, count
 from tests import audited_log as liar
 from tests.access_entries import TIME
 from tests.audited_log import LOG

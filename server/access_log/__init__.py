@@ -1,6 +1,6 @@
 """The access log at its keeper: the Protocol through which every step of a case is entered.
 
-Only the Protocol and the receipt live here; what keeps it on disk lies beside. The log is kept by
+Only the Protocols and the receipt live here; what keeps it on disk lies beside. The log is kept by
 the vault's process, which is the only one that opens anything, so that writing an entry before a
 read is a call and no message on a network. moderation.md, The access log.
 """
@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from crypto_modes.transparency.access_log import Entry
+from server.access_log.counts import Counted
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -30,3 +31,11 @@ class AccessLog(Protocol):
         """Enter ``entries``, 1 to 100, in order. Once this returns they are durable and inside a
         signed checkpoint. Raises ``LogUnavailable``: then nothing that they are about may happen.
         """
+
+
+class CountedLog(AccessLog, Protocol):
+    """One that is also asked what its entries count."""
+
+    async def counts(self, first: int, end: int) -> Counted:
+        """Of the time from ``first`` up to, but not including, ``end``, milliseconds. Raises
+        ``VaultUnavailable``."""

@@ -36,6 +36,14 @@ class DaysAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first: wire.Count
 
 
+class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``/log/v1/counts``: from ``first`` up to, but not including, ``end``, in
+    milliseconds."""
+
+    first: wire.Count
+    end: wire.Count
+
+
 class DayKeys(msgspec.Struct, frozen=True):
     """The keys of the days from ``first`` on, 32 bytes each; none after what policy lets out.
     ``log`` is the log's public key."""

@@ -7,14 +7,16 @@ GET     /log/v1/opened                entries with their salts: ``start``, ``lim
                                       of ``READERS``
 POST    /log/v1/append                ``exchange.Entered``, with the relay's token → ``Receipt``
 POST    /log/v1/day-keys              ``exchange.DaysAsked``, with the token → ``DayKeys``
+POST    /log/v1/counts                ``exchange.Span``, with the token → ``counts.Counted``
 ======  ============================  ==========================================================
 
-The first two are for everybody: leaves tell nothing but when something happened. The last is
-answered only for days that ended more than ``notice_days`` ago, whatever the relay asks.
+The first two are for everybody: leaves tell nothing but when something happened. Keys are given
+only of days that ended more than ``notice_days`` ago, whatever the relay asks.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -26,11 +28,12 @@ from starlette.routing import Route
 
 from crypto_modes.errors import BadArgument, GrantRefused
 from crypto_modes.grants import Person, Role
-from crypto_modes.transparency.access_log import DAY
+from crypto_modes.transparency.access_log import DAY, Entry
+from crypto_modes.transparency.note import Checkpoint
 from crypto_modes.transparency.tiles import WIDTH, Tile
-from server.access_log import exchange
+from server.access_log import counts, exchange
 from server.access_log.durable import PAGE, DurableLog
-from server.access_log.exchange import DayKeys, DaysAsked, Entered
+from server.access_log.exchange import DayKeys, DaysAsked, Entered, Span
 from server.problems import authorize, body_of
 
 READERS: tuple[Role, ...] = ("auditor", "legal", "senior", "admin")
@@ -83,6 +86,7 @@ def routes(
         Route("/log/v1/opened", opened),
         Route("/log/v1/append", for_relay.append, methods=["POST"]),
         Route("/log/v1/day-keys", for_relay.day_keys, methods=["POST"]),
+        Route("/log/v1/counts", for_relay.counts, methods=["POST"]),
     ]
 
 
@@ -96,6 +100,8 @@ class _ForRelay:
         self._token = token
         self._notice_days = notice_days
         self._now = now
+        # One at a time: each reads the whole log.
+        self._counting = asyncio.Lock()
 
     async def append(self, request: Request) -> Response:
         entries = (await self._body(request, Entered)).entries
@@ -114,12 +120,41 @@ class _ForRelay:
         keys = self._log.day_keys(asked.conversation, asked.first, last)
         return _json(DayKeys(self._log.verifier.key, asked.first, tuple(keys)))
 
+    async def counts(self, request: Request) -> Response:
+        asked = await self._body(request, Span)
+        async with self._counting:
+            return _json(await _counted(self._log, asked.first, asked.end))
+
     async def _body(self, request: Request, kind: type[T]) -> T:
         authorize(request, self._token, TOKEN_FILE)
         try:
             return msgspec.json.decode(await body_of(request, exchange.BODY_LIMIT), type=kind)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise BadArgument(f"the body is not what the log's route takes: {error}") from None
+
+
+async def _counted(log: DurableLog, first: int, end: int) -> counts.Counted:
+    """What the entries under the newest checkpoint count, a page in memory beside those of the
+    time that is asked about."""
+    head = Checkpoint.decode(log.head.text)
+    kept: list[Entry] = []
+    start = erased = 0
+    while start < head.size:
+        page = (await log.opened(start))[: head.size - start]
+        start += len(page)
+        entries = [each.entry for each in page if each.entry is not None]
+        erased += len(page) - len(entries)
+        kept += [each for each in entries if counts.matters(each, first, end)]
+    rows = await asyncio.to_thread(lambda: tuple(counts.count(kept, first, end)))
+    return counts.Counted(
+        first=first,
+        end=end,
+        log=log.verifier.name,
+        size=head.size,
+        root=head.root.hex(),
+        erased=erased,
+        rows=rows,
+    )
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -13,10 +13,11 @@ from typing import NoReturn, Protocol, TypeVar
 
 import msgspec
 
-from crypto_modes.errors import Forbidden, LogUnavailable, LouverError
+from crypto_modes.errors import Forbidden, LogUnavailable, LouverError, VaultUnavailable
 from crypto_modes.grants import Person, Role
 from crypto_modes.transparency.access_log import Entry, Kind
-from server.access_log import AccessLog, Receipt
+from server.access_log import CountedLog, Receipt
+from server.access_log.counts import Counted
 from server.moderation.records import Action, Event, Hold, Notice, Record, Stale, Unknown
 from server.moderation.store import ModerationStore
 from server.store import SealedReport
@@ -74,8 +75,11 @@ class NoLog:
             " operator's key is moderation.vault"
         )
 
+    async def counts(self, first: int, end: int) -> Counted:
+        raise VaultUnavailable("this relay has no vault that keeps an access log")
 
-_: type[AccessLog] = NoLog
+
+_: type[CountedLog] = NoLog
 
 
 class Desk:
@@ -87,7 +91,7 @@ class Desk:
         self,
         *,
         store: ModerationStore,
-        log: AccessLog,
+        log: CountedLog,
         hooks: Hooks,
         staff: Staff,
         now: Callable[[], int],

@@ -12,6 +12,7 @@ from server.moderation.desk import Desk, NoLog
 from server.moderation.granting import Granting
 from server.moderation.holds import Holds
 from server.moderation.notices import Notices
+from server.moderation.numbers import Numbers
 from server.moderation.queue import Queue
 
 
@@ -26,6 +27,7 @@ class Moderation:
         self.queue = Queue(desk)
         self.holds = Holds(desk)
         self.actions = Actions(desk, self.holds, self.notices)
+        self.numbers = Numbers(desk)
         self.appeals = Appeals(desk, self.actions, self.notices)
 
     async def restore(self) -> None:

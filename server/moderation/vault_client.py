@@ -17,8 +17,9 @@ from crypto_modes.errors import ConnectionLost, LogUnavailable, VaultUnavailable
 from crypto_modes.transparency.access_log import Entry
 from crypto_modes.transparency.note import NOTE_LIMIT
 from crypto_modes.transparency.tiles import LEAF_LIMIT, WIDTH, Tile
-from server.access_log import AccessLog, Receipt
-from server.access_log.exchange import DayKeys, DaysAsked, Entered
+from server.access_log import CountedLog, Receipt
+from server.access_log.counts import Counted
+from server.access_log.exchange import DayKeys, DaysAsked, Entered, Span
 from server.calls import Caller
 
 SECONDS = 5.0
@@ -33,7 +34,7 @@ class _Problem(msgspec.Struct):
 
 
 class VaultLog:
-    """``AccessLog`` at the vault of ``address``, ``http(s)://HOST:PORT``.
+    """``CountedLog`` at the vault of ``address``, ``http(s)://HOST:PORT``.
 
     ``authority`` is the PEM file of who signed its certificate; empty: those of the system.
     Raises ``BadConfig``. ``close`` when done.
@@ -71,6 +72,10 @@ class VaultLog:
         raw = await self._ask("POST", "day-keys", asked)
         return self._answer(raw, lambda: msgspec.json.decode(raw, type=DayKeys))
 
+    async def counts(self, first: int, end: int) -> Counted:
+        raw = await self._ask("POST", "counts", msgspec.json.encode(Span(first, end)))
+        return self._answer(raw, lambda: msgspec.json.decode(raw, type=Counted))
+
     async def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
         try:
             status, answer = await self._caller.ask(method, f"/log/v1/{path}", body, self._headers)
@@ -103,4 +108,4 @@ def _detail(answer: bytes) -> str:
         return "no reason that is understood"
 
 
-_conforms: type[AccessLog] = VaultLog
+_conforms: type[CountedLog] = VaultLog

@@ -24,7 +24,16 @@ from starlette.responses import Response
 from starlette.routing import Mount
 
 from crypto_modes.errors import Forbidden, LouverError, TokenExpired
-from server.moderation.api import actions, cases, described, grants, holds, people, reports
+from server.moderation.api import (
+    actions,
+    cases,
+    described,
+    grants,
+    holds,
+    numbers,
+    people,
+    reports,
+)
 from server.moderation.api.guard import Guarded, Office, VersionNeeded
 from server.moderation.api.roles import ALLOWED, OPEN
 from server.moderation.once import OtherRequest
@@ -32,7 +41,7 @@ from server.moderation.records import Stale, Unknown, WrongState
 from server.problems import Statuses, handlers, problem
 
 PREFIX = "/moderation/v1"
-_ROUTERS = (people, reports, cases, grants, holds, actions)
+_ROUTERS = (people, reports, cases, grants, holds, actions, numbers)
 _STATUS: Statuses = (
     (TokenExpired, HTTPStatus.UNAUTHORIZED),
     (Unknown, HTTPStatus.NOT_FOUND),

@@ -13,6 +13,7 @@ from server.moderation.actions import LEGAL_TAKERS, TAKERS
 from server.moderation.appeals import DECIDERS
 from server.moderation.cases import AUDITORS, WORKERS
 from server.moderation.desk import LOOKERS
+from server.moderation.numbers import COUNTERS
 from server.moderation.queue import REVIEWERS
 from server.moderation.staff import ADMINS
 
@@ -71,4 +72,5 @@ ALLOWED: Mapping[str, tuple[Role, ...]] = {
     "list_appeals": LOOKERS,
     "show_appeal": LOOKERS,
     "decide_appeal": DECIDERS,
+    "show_transparency": COUNTERS,
 }
