@@ -6,6 +6,7 @@ What may live here: the rig that the tests of the gateway share. What may not: a
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,13 @@ from crypto_modes.errors import FrameRefused
 from server.gateway import Gateway, GatewaySettings
 from server.gateway.connection import Connection
 from server.link import Link
+from server.wheel import TICK
+
+# How long anything may take that has to come, on however slow a machine.
+PATIENCE = 30.0
+# Of the kernel's buffers at a raw client and at whoever writes to it. What the kernel chooses by
+# itself grows to 36 MB on some machines and to 10 MB on others, and fills up no sooner.
+KERNEL = 2**18
 
 HELLO = wire.Hello(ref=1, token="t", device=bytes(16))
 TYPING = wire.SetTyping(to=bytes(16))
@@ -59,10 +67,34 @@ class Recorder:
         self.news.set()
 
     async def until(self, condition: Callable[[Recorder], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not condition(self):
                 self.news.clear()
                 await self.news.wait()
+
+
+class Clock:
+    """The clock of the running loop, which a test puts forward: deadlines of minutes pass at once,
+    and none of them passes because a machine is slow.
+    """
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._real, self._ahead = loop.time, 0.0
+        loop.time = self._time  # type: ignore[method-assign]  # asyncio's own loop asks nobody else
+
+    def forward(self, seconds: float) -> None:
+        """And by a tick, so that what is due by then need not wait for the wheel's next."""
+        self._ahead += seconds + TICK
+
+    def _time(self) -> float:
+        return self._real() + self._ahead
+
+
+def narrow(recorder: Recorder) -> None:
+    """Little room in the kernel for what the relay writes."""
+    opened: socket.socket = recorder.link._transport.get_extra_info("socket")
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL)
 
 
 class Notes:
@@ -162,12 +194,16 @@ class Rig:
 
     async def dial(self) -> Raw:
         """A raw TCP connection; it is closed with the rig."""
-        self.raws.append(Raw(*await asyncio.open_connection("127.0.0.1", self.gateway.port)))
+        peer = socket.socket()
+        peer.setblocking(False)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL)
+        await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", self.gateway.port))
+        self.raws.append(Raw(*await asyncio.open_connection(sock=peer)))
         return self.raws[-1]
 
     async def settled(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that no event tells; at most five seconds."""
-        async with asyncio.timeout(5):
+        """Wait for something that no event tells."""
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 await asyncio.sleep(0.005)
 
@@ -245,12 +281,12 @@ class Raw:
 
     async def head(self) -> bytes:
         """An HTTP response's head."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await self.reader.readuntil(b"\r\n\r\n")
 
     async def rest(self) -> bytes:
         """Everything until the end of the stream; a reset counts as the end."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             data = b""
             try:
                 while piece := await self.reader.read(65536):
@@ -261,7 +297,7 @@ class Raw:
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: opcode and payload. A server's frame is whole and not masked."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             first, length = await self.reader.readexactly(2)
             assert first & 0xF0 == 0x80
             assert length < 0x80

@@ -12,13 +12,16 @@ from crypto_modes import wire
 from crypto_modes.errors import FrameRefused, UnknownType
 from server.gateway import GatewaySettings
 from server.gateway.connection import Connection
+from server.gateway.phases import LIVE
 from tests.gateway_rig import (
     BINARY,
     CLOSE,
     HELLO,
+    PATIENCE,
     PING,
     PONG,
     TYPING,
+    Clock,
     Recorder,
     encoded,
     frame,
@@ -129,29 +132,37 @@ async def test_without_hello_the_connection_is_closed() -> None:
 
 
 async def test_the_hello_deadline_restarts_once() -> None:
-    loop = asyncio.get_running_loop()
+    clock = Clock()
 
     def extends(recorder: Recorder, frame: wire.ClientFrame) -> None:
         recorder.link.extend()
 
-    async with running(extends, hello_seconds=0.4) as rig, rig.connect() as client:
-        start = loop.time()
-        await asyncio.sleep(0.25)
-        await client.send(encoded(TYPING))
-        await asyncio.sleep(0.25)
-        await client.send(encoded(TYPING))
-        await client.wait_closed()
-        assert client.close_code == 4502
-        assert 0.6 <= loop.time() - start < 0.9
-        assert len(rig.handlers[0].frames) == 2
+    async with running(extends, hello_seconds=600) as rig, rig.raw() as raw:
+        for count in (1, 2):
+            clock.forward(400)
+            raw.write(frame(BINARY, encoded(TYPING)))
+            await rig.handlers[0].until(lambda heard, count=count: len(heard.frames) == count)
+        assert rig.handlers[0].link.is_open
+        clock.forward(400)
+        assert await raw.closed() == (4502, "no_hello")
 
 
 async def test_a_peer_that_answers_pings_stays() -> None:
-    async with running(ping_seconds=0.2, pong_seconds=0.1) as rig, rig.connect() as client:
+    clock = Clock()
+    async with (
+        running(ping_seconds=200, pong_seconds=100) as rig,
+        rig.connect(ping_interval=None) as client,
+    ):
         await client.send(encoded(HELLO))
-        await asyncio.sleep(0.9)
+        await client.recv()
+        link = rig.handlers[0].link
+        for count in range(1, 4):
+            clock.forward(200)
+            await rig.settled(lambda count=count: rig.notes.writes.count((1, 2)) == count)  # pings
+            await rig.settled(lambda: link._heard)
+            clock.forward(100)
+            await rig.settled(lambda: link._phase is LIVE)
         assert client.state is websockets.protocol.State.OPEN
-        assert rig.notes.writes.count((1, 2)) >= 2  # pings
 
 
 async def test_a_peer_that_is_silent_is_closed_with_no_pong() -> None:
@@ -169,14 +180,16 @@ async def test_a_peer_that_we_do_not_read_is_not_blamed_for_silence() -> None:
         if isinstance(frame, wire.Hello):
             recorder.link.pause()
 
-    async with (
-        running(pauses, ping_seconds=0.2, pong_seconds=0.1) as rig,
-        rig.connect() as client,
-    ):
-        await client.send(encoded(HELLO))
-        await client.recv()
-        await client.send(encoded(TYPING))
-        await asyncio.sleep(0.7)
+    clock = Clock()
+    async with running(pauses, ping_seconds=200, pong_seconds=100) as rig, rig.raw() as raw:
+        raw.write(frame(BINARY, encoded(HELLO)))
+        await raw.frame()
+        raw.write(frame(BINARY, encoded(TYPING)))
+        for _ in range(3):
+            clock.forward(200)
+            assert await raw.frame() == (PING, b"")
+            clock.forward(100)
+            await rig.settled(lambda: rig.handlers[0].link._phase is LIVE)
         assert rig.handlers[0].frames == [HELLO]
         rig.handlers[0].link.resume()
         await rig.handlers[0].until(lambda recorder: recorder.frames == [HELLO, TYPING])
@@ -228,20 +241,21 @@ async def test_who_was_accepted_before_and_is_told_of_after_closing_is_cut_off()
 
 
 async def test_a_paused_connection_is_read_again_when_it_closes() -> None:
-    async with running(close_seconds=5) as rig, rig.connect() as client:
+    async with running(close_seconds=600) as rig, rig.connect() as client:
         await client.send(encoded(HELLO))
         await client.recv()
         link = rig.handlers[0].link
         link.pause()
         link.close(4503)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await client.wait_closed()
         await rig.settled(lambda: rig.notes.codes == [4503])
 
 
 @pytest.mark.parametrize("peer", ["is told to go", "vanishes"])
 async def test_whoever_waits_to_write_is_told_when_the_connection_closes(peer: str) -> None:
-    async with running(outbox_frames=2) as rig, rig.raw() as raw:
+    # So long does closing take that only its beginning can be what is told.
+    async with running(outbox_frames=2, close_seconds=600) as rig, rig.raw() as raw:
         link = rig.handlers[0].link
         link.pause_writing()  # as the transport does for a slow reader
         for _ in range(2):
@@ -252,7 +266,7 @@ async def test_whoever_waits_to_write_is_told_when_the_connection_closes(peer: s
             raw.writer.transport.abort()
         else:
             link.close(4503)
-        async with asyncio.timeout(0.4):
+        async with asyncio.timeout(PATIENCE):
             assert not await waiting
 
 
