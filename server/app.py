@@ -205,7 +205,7 @@ class App:
             return
         self.draining = True
         self.watch.changed("relay draining", connections=self.gateway.connections)
-        self.gateway.drain()
+        await self.gateway.drain()
         uniform = secrets.SystemRandom().uniform
         for own in list(self.relay.sessions.values()):
             for session in own:

@@ -316,7 +316,7 @@ async def test_a_handler_that_raises_costs_its_own_connection_only() -> None:
 async def test_draining_refuses_new_connections_and_keeps_the_old() -> None:
     async with running() as rig, rig.connect() as client:
         port = rig.gateway.port
-        rig.gateway.drain()
+        await rig.gateway.drain()
         with pytest.raises(OSError):  # noqa: PT011 - which one depends on the platform
             await asyncio.open_connection("127.0.0.1", port)
         await client.send(encoded(HELLO))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,17 @@ import uvloop
 from crypto_modes import wire
 from server.certs import make_dev_certificates
 from server.gateway.inbox import TURN
-from tests.gateway_rig import BINARY, HELLO, TYPING, Recorder, encoded, frame, notice, running
+from tests.gateway_rig import (
+    BINARY,
+    HELLO,
+    PATIENCE,
+    TYPING,
+    Recorder,
+    encoded,
+    frame,
+    notice,
+    running,
+)
 from tests.test_certs import client_context, shake
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
@@ -68,6 +80,24 @@ def test_frames_larger_than_a_read(loop: Loop) -> None:
             raw.write(frame(BINARY, data) * 100)
             await rig.handlers[0].until(lambda recorder: len(recorder.frames) == 100)
             assert set(map(encoded, rig.handlers[0].frames)) == {data}
+
+    run(loop, main())
+
+
+@both_loops
+@pytest.mark.parametrize("turns", range(5))
+def test_nobody_slips_in_while_the_gateway_closes(loop: Loop, turns: int) -> None:
+    async def main() -> None:
+        async with running() as rig:
+            with socket.create_connection(("127.0.0.1", rig.gateway.port)) as late:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await rig.gateway.close()
+                late.setblocking(False)
+                with suppress(ConnectionResetError):
+                    async with asyncio.timeout(PATIENCE):
+                        assert await asyncio.get_running_loop().sock_recv(late, 1) == b""
+                assert rig.gateway.connections == 0
 
     run(loop, main())
 

@@ -6,6 +6,7 @@ What may live here: what all connections share. What may not: the life of one co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 
@@ -98,16 +99,23 @@ class Gateway:
         if advice:
             self.observer.limited(advice)
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """Accept no more connections; those that exist go on."""
-        if self._server is not None:
-            self._server.close()
+        if self._server is None:
+            return
+        # What asyncio has accepted it brings a turn later, and a server that is closed by then
+        # leaves the socket open for good. So nothing more is accepted, and what was comes first.
+        for each in self._server.sockets:
+            with contextlib.suppress(NotImplementedError):  # loops that accept in another way
+                self.loop.remove_reader(each.fileno())
+        await asyncio.sleep(0)
+        self._server.close()
 
     async def close(self, code: int = 4001) -> None:
         """Close every connection with ``code``, flushed; cut off those that do not answer within
         the closing deadline. May be called again.
         """
-        self.drain()
+        await self.drain()
         if self._server is None:
             return
         self._closing = True
