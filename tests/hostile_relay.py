@@ -214,6 +214,6 @@ class HeldBack:
 
     async def until(self, count: int) -> None:
         """Wait for that many, at most ten seconds."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.held) < count:
                 await asyncio.sleep(0.005)

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from crypto_modes import wire
 
 PASSWORD = "correct horse battery"
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 F = TypeVar("F")
 

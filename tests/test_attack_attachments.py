@@ -116,7 +116,7 @@ async def held_up(hostile: HostileRelay, alice: Chat) -> tuple[asyncio.Future[An
 
     hostile.up(wire.SetBlob, stop)
     sending = asyncio.ensure_future(alice.attachments.send("bob", io.BytesIO(BODY)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await stopped.wait()
     return sending, go_on
 
@@ -190,7 +190,7 @@ async def test_a_message_that_was_sealed_or_accepted_is_not_made_again(
         hostile.up(wire.Send, lambda *_: None)
         async with enter(hostile, "alice", tmp_path) as alice:  # type: ignore[arg-type]  # has url and ca
             waiting = asyncio.ensure_future(alice.attachments.send("bob", io.BytesIO(BODY)))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not hostile.sends("alice"):
                     await asyncio.sleep(0.01)
             (upload,) = alice.attachments.pending()
@@ -199,7 +199,7 @@ async def test_a_message_that_was_sealed_or_accepted_is_not_made_again(
         hostile.honest()
         async with enter(hostile, "alice", tmp_path) as alice:  # type: ignore[arg-type]  # has url and ca
             (message,) = await take(bob)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not await alice.attachments.message("bob", message.id):
                     await asyncio.sleep(0.01)
             alice.attachments._keep(upload)  # as if it had crashed before forgetting it

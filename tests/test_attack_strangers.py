@@ -205,7 +205,7 @@ async def test_slow_and_silent_connections_hold_nobody_up_and_end(start_relay: S
     for line in silent:
         await line.socket.wait_closed()
         assert line.socket.close_code == 4502
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         for reader, writer in bad:
             await reader.read()
             writer.close()

@@ -276,6 +276,6 @@ async def test_a_tls_handshake_that_stalls_is_cut_off(tmp_path: Path) -> None:
     await gateway.start(context)
     with socket.create_connection(("127.0.0.1", gateway.port)) as raw:
         raw.setblocking(False)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             assert await asyncio.get_running_loop().sock_recv(raw, 1) == b""
     await gateway.close()

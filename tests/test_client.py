@@ -46,12 +46,12 @@ def enter(
 
 
 async def take(chat: Chat, count: int = 1) -> list[Message]:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         return [await anext(chat) for _ in range(count)]
 
 
 async def first(chat: Chat, wanted: Callable[[Event], bool]) -> Event:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         async for event in chat.events():
             if wanted(event):
                 return event
@@ -192,7 +192,7 @@ async def test_a_device_that_is_removed_stops(relay: Running) -> None:
     async with enter(relay, "alice") as alice:
         await relay.app.revoke("alice", b"")
         with pytest.raises((Forbidden, Unauthorized)):
-            await asyncio.wait_for(anext(alice), 15)
+            await asyncio.wait_for(anext(alice), 30)
         assert alice.state is ChatState.CLOSED
 
 

@@ -175,7 +175,7 @@ async def test_an_upload_goes_on_when_the_program_starts_again(
             hostile.up(wire.SetBlob, slow)
             async with enter(hostile, "alice", tmp_path) as alice:  # type: ignore[arg-type]  # has url and ca
                 waiting = asyncio.ensure_future(alice.attachments.send("bob", source))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while len(puts) <= 4:
                         await asyncio.sleep(0.01)
                 (upload,) = alice.attachments.pending()
@@ -188,7 +188,7 @@ async def test_an_upload_goes_on_when_the_program_starts_again(
         await relay.restart()
         for _ in range(2):
             async with enter(relay, "alice", tmp_path) as alice:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while alice.attachments.pending():
                         await asyncio.sleep(0.01)
         (message,) = await take(bob)
@@ -310,7 +310,7 @@ async def test_cancelling_gives_up_a_file_and_dropping_deletes_it(
     ):
         hostile.up(wire.SetBlob, lambda _, f: None if f.do == "put" else f)
         waiting = asyncio.ensure_future(alice.attachments.send("bob", io.BytesIO(BODY)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not alice.attachments.pending() or not stored(relay):
                 await asyncio.sleep(0.01)
         await alice.attachments.cancel(alice.attachments.pending()[0].message)

@@ -42,7 +42,7 @@ class Lines:
 
     async def see_times(self, wanted: str, times: int) -> str:
         """The last of so many lines with ``wanted`` in them."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 found = [line for line in self.shown if wanted in line]
                 if len(found) >= times:
@@ -81,7 +81,7 @@ async def test_warnings_strangers_and_refusals_are_said() -> None:
             screen.typed.put_nowait("x" * 20000)
             await screen.see("! not sent: a message may have at most")
             screen.typed.put_nowait("/quit")
-            await asyncio.wait_for(talking, 10)
+            await asyncio.wait_for(talking, 30)
     assert relay.sends == []
 
 
@@ -96,7 +96,7 @@ async def test_answers_reactions_edits_deletions_and_timers_are_typed(
         return connect(relay.url, name=name, keystore=Keystore.in_memory(), credentials=credentials)
 
     async def heard(chat: Chat, shown: str) -> None:
-        assert body(await asyncio.wait_for(anext(chat), 10)) == shown
+        assert body(await asyncio.wait_for(anext(chat), 30)) == shown
 
     async with come("alice") as alice, come("bob") as bob:
         screen = Lines()
@@ -135,7 +135,7 @@ async def test_answers_reactions_edits_deletions_and_timers_are_typed(
         await bob.compose.react("alice", mine.id, "☂")
         await screen.see("[☂ to #1]")
         screen.typed.put_nowait("/quit")
-        await asyncio.wait_for(talking, 10)
+        await asyncio.wait_for(talking, 30)
 
 
 @pytest.mark.asyncio
@@ -153,15 +153,15 @@ async def test_what_was_typed_has_a_number_and_safety_says_where_it_matters(
         talking = asyncio.create_task(talk(alice, "bob", screen))
         await screen.see("/help for commands")
         screen.typed.put_nowait("what I tpyed")
-        typed = await asyncio.wait_for(anext(bob), 10)
+        typed = await asyncio.wait_for(anext(bob), 30)
         await bob.compose.reply("alice", typed.id, "what?")
         await screen.see("[answers your last message] what?")
         screen.typed.put_nowait("more")
-        assert (await asyncio.wait_for(anext(bob), 10)).text == "more"
+        assert (await asyncio.wait_for(anext(bob), 30)).text == "more"
         await bob.compose.reply("alice", typed.id, "say it again")
         await screen.see(f"[answers your #{typed.seq}] say it again")
         screen.typed.put_nowait(f"/edit {typed.seq} what I typed")
-        said = body(await asyncio.wait_for(anext(bob), 10))
+        said = body(await asyncio.wait_for(anext(bob), 30))
         assert said == "[now reads, another message] what I typed"
         screen.typed.put_nowait("/safety")
         await screen.see("Compare with bob")
@@ -173,7 +173,7 @@ async def test_what_was_typed_has_a_number_and_safety_says_where_it_matters(
         screen.typed.put_nowait("/safety")
         await screen.see("It does not matter in mode tls: there the operator can read.")
         screen.typed.put_nowait("/quit")
-        await asyncio.wait_for(talking, 10)
+        await asyncio.wait_for(talking, 30)
 
 
 @pytest.mark.asyncio
@@ -198,7 +198,7 @@ async def test_files_are_sent_and_saved_by_typing(start_relay: StartRelay, tmp_p
             screen.typed.put_nowait(typed)
             await screen.see(complaint)
         screen.typed.put_nowait(f"/file {photo}")
-        message = await asyncio.wait_for(anext(bob), 10)
+        message = await asyncio.wait_for(anext(bob), 30)
         assert body(message) == "[image: photo.png, 76800 bytes]"
         await bob.attachments.send("alice", photo, name="../mine.png")
         shown = await screen.see("[file: ../mine.png, 76800 bytes]")
@@ -207,7 +207,7 @@ async def test_files_are_sent_and_saved_by_typing(start_relay: StartRelay, tmp_p
         await screen.see(f"Verified and saved: {tmp_path / 'mine.png'}")
         assert (tmp_path / "mine.png").read_bytes() == photo.read_bytes()
         screen.typed.put_nowait("/quit")
-        await asyncio.wait_for(talking, 10)
+        await asyncio.wait_for(talking, 30)
 
 
 @pytest.mark.asyncio
@@ -252,9 +252,9 @@ async def test_14_accept_takes_the_key_that_safety_showed_and_no_other(
                     screen.typed.put_nowait("/accept")
                     await screen.see("You accepted the new key of bob.")
                     screen.typed.put_nowait("to the third key")
-                    assert (await asyncio.wait_for(anext(bob), 10)).text == "to the third key"
+                    assert (await asyncio.wait_for(anext(bob), 30)).text == "to the third key"
         screen.typed.put_nowait("/quit")
-        await asyncio.wait_for(talking, 10)
+        await asyncio.wait_for(talking, 30)
 
 
 @pytest.mark.asyncio
@@ -291,7 +291,7 @@ async def test_an_arriving_line_does_not_break_the_typed_one(
         loop.add_reader(master, lambda: seen.extend(os.read(master, 65536)))
 
         async def see(wanted: bytes) -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while wanted not in seen:
                     await asyncio.sleep(0.01)
 
@@ -302,9 +302,9 @@ async def test_an_arriving_line_does_not_break_the_typed_one(
         await see(b"bob #1: interrupting\r\n> half a sen")
         assert b"> > " not in seen.replace(b"\r\x1b[K", b"")
         os.write(master, b"tence\n")
-        assert (await asyncio.wait_for(anext(bob), 20)).text == "half a sentence"
+        assert (await asyncio.wait_for(anext(bob), 30)).text == "half a sentence"
         os.write(master, b"/quit\n")
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), 30) == 0
         loop.remove_reader(master)
         assert termios.tcgetattr(slave) == before
         os.close(master)

@@ -268,7 +268,7 @@ async def test_15_what_was_sealed_in_a_stronger_mode_is_not_sealed_in_a_weaker_o
                 wire.Error(ref=posted[0].ref, code=120, name="mode_mismatch", message="not now")
             )
             with pytest.raises(BelowFloor, match="written in mode at_rest"):
-                await asyncio.wait_for(sent, 10)
+                await asyncio.wait_for(sent, 30)
             await asyncio.sleep(0)
         assert [type(event) for event in seen] == [NotSent]
         assert [(each.mode, each.body) for each in posted] == [("at_rest", b"written in at_rest")]
@@ -303,6 +303,6 @@ async def test_15_what_waits_to_be_sealed_is_held_to_the_mode_it_was_written_in(
         await lower(alice, bob)
         changed.set()
         with pytest.raises(BelowFloor, match="written in mode at_rest"):
-            await asyncio.wait_for(sent, 10)
+            await asyncio.wait_for(sent, 30)
         await alice.send("bob", "written in tls")
         assert texts(await take(bob, 2)) == ["x", "written in tls"]

@@ -75,7 +75,7 @@ async def test_the_operator_switches_while_messages_flow(
             policy = await each.policy(carol.account)
             assert (message.mode, message.epoch) == (policy.modes["text"], 1)
         assert (await others[-1].policy(carol.account)).modes["text"] == new
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             notices = await asyncio.gather(*told)
         assert {(each.topic, each.epoch) for each in notices} == {("modes", 2)}
         assert all(each.modes == dict.fromkeys(wire.KINDS, new) for each in notices)

@@ -130,7 +130,7 @@ async def test_a_send_pays_no_memory_for_the_check(relay: Running) -> None:
 async def _closed(client: RawClient) -> int:
     """The code with which the relay closes, and what it was told before is read."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 await client.socket.recv()
     except ConnectionClosed as closed:

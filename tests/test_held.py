@@ -52,7 +52,7 @@ async def between(relay: Running) -> AsyncIterator[tuple[HostileRelay, Any]]:
 
 async def held(chat: Chat, account: bytes) -> list[Any]:
     """Wait until a message of ``account`` is held back; what was told meanwhile."""
-    async with events_of(chat) as seen, asyncio.timeout(15):
+    async with events_of(chat) as seen, asyncio.timeout(30):
         reading = asyncio.create_task(anext(chat))
         while not any(isinstance(each, HeldBack) for each in seen):
             await asyncio.sleep(0.01)
@@ -89,7 +89,7 @@ async def test_what_came_under_false_keys_waits_and_is_shown_in_order_once_they_
         # Nobody else waits for him, and nothing of his is acked.
         await carol.send("alice", "good morning")
         assert texts(await take(alice)) == ["good morning"]
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while not acks(hostile):
                 await asyncio.sleep(0.01)
         assert {ack.conversation for ack in acks(hostile)} == {

@@ -42,7 +42,7 @@ async def chat(relay: FakeRelay) -> AsyncIterator[Chat]:
 
 
 async def take(chat: Chat, count: int) -> list[Message]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [await anext(chat) for _ in range(count)]
 
 
@@ -143,7 +143,7 @@ async def test_nothing_is_told_read_that_was_not_or_is_ones_own(
                 await chat.mark_read(msgspec.structs.replace(told, own=True))
     last = msgspec.structs.replace(kept(b"last", seq=2), conversation=place)
     await chat.mark_read(last)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not relay.reads or relay.reads[-1].seq != last.seq:
             await asyncio.sleep(0.01)
     assert [each.seq for each in relay.reads] == [1, 1, 2]

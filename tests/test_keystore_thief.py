@@ -268,8 +268,8 @@ async def test_a_chat_that_goes_quiet_leaves_no_log_behind(tmp_path: Path, way: 
                 await chat.send("bob", "text")
             else:
                 await relay.push("alice", relay.message("bob", "alice", "text"))
-                await asyncio.wait_for(anext(chat), 10)
+                await asyncio.wait_for(anext(chat), 30)
             assert log.stat().st_size > 0
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while log.stat().st_size > 0:
                     await asyncio.sleep(0.02)

@@ -51,7 +51,7 @@ async def chatting(home: Path, to: str) -> AsyncIterator[Process]:
     yield process
     if process.returncode is None:
         await say(process, "/quit")
-    await asyncio.wait_for(process.wait(), 20)
+    await asyncio.wait_for(process.wait(), 30)
     assert process.stderr is not None
     assert (await process.stderr.read()).decode() == ""
 
@@ -66,7 +66,7 @@ async def hear(process: Process, wanted: str) -> list[str]:
     """The lines up to the first that contains ``wanted``."""
     assert process.stdout is not None
     lines = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             line = (await process.stdout.readline()).decode()
             assert line, f"the chat ended before {wanted!r}: {lines}"

@@ -41,7 +41,7 @@ async def test_a_full_disk_shows_at_the_relays_door_and_in_its_log(
         assert str(relay.data) not in refused.value.error.message
     assert relay.app.unready() == "the store cannot be written; the log says why"
     disk.on_write = None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while relay.app.unready():
             await asyncio.sleep(0.02)
     assert (await alice.say(bob, "room")).seq == 1

@@ -54,12 +54,12 @@ async def test_a_chat_warns_and_sends_only_what_is_meant(
         screen.typed.put_nowait("take harm-0007")
         await screen.see("! not sent: your own list has 'harm-0007' (on words.txt). /anyway sends")
         screen.typed.put_nowait("something else")
-        assert (await asyncio.wait_for(anext(bob), 10)).text == "something else"
+        assert (await asyncio.wait_for(anext(bob), 30)).text == "something else"
         for again in ("take harm-0007", "/anyway"):
             screen.typed.put_nowait(again)
-        assert (await asyncio.wait_for(anext(bob), 10)).text == "take harm-0007"
+        assert (await asyncio.wait_for(anext(bob), 30)).text == "take harm-0007"
         await bob.send("alice", "see https://bad.example/")
         await screen.see("! your own list has 'bad.example' (on hosts.txt); nobody was told")
         assert await relay.app.store.reports(0, 10) == []
         screen.typed.put_nowait("/quit")
-        await asyncio.wait_for(talking, 10)
+        await asyncio.wait_for(talking, 30)

@@ -59,7 +59,7 @@ async def interrupted(
     hostile.up(wire.SetBlob, lambda _, f: f if f.offset <= windows * WINDOW * PIECE else None)
     async with enter(hostile, "bob", place) as bob:  # type: ignore[arg-type]  # has url and ca
         saving = asyncio.ensure_future(bob.attachments.save(message, place / "target"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while max(fetched(hostile), default=0) <= windows * WINDOW * PIECE:
                 await asyncio.sleep(0.005)
         saving.cancel()

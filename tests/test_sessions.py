@@ -162,7 +162,7 @@ async def test_too_many_frames_are_refused_with_a_time_to_wait(start_relay: Star
 @pytest.mark.attack(42)
 async def test_revocation_closes_the_socket_and_the_token(relay: Running) -> None:
     alice = await relay.enter("alice")
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(30):
         assert await relay.app.revoke("alice", alice.device) == 1
         assert await closed(alice) == (4503, "removed")
     again = await RawClient.open(relay.url)

@@ -54,7 +54,7 @@ async def test_what_is_revealed_is_shown_before_it_is_sent(
         screen.typed.put_nowait("/report send")
         await screen.see_times("say first what to report", 2)
         screen.typed.put_nowait("/quit")
-        await asyncio.wait_for(talking, 10)
+        await asyncio.wait_for(talking, 30)
     (file,) = await exported(relay, tmp_path)
     found = await judged(file, keys, Platform(relay.data / "franking"))
     assert [each.content for each in found.findings] == [b"I will find you"]

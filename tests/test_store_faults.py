@@ -41,7 +41,7 @@ class Watched:
         self.store = SqliteStore(data, on_fatal=self.fatal.append, on_outage=self.outages.append)
 
     async def ended(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.outages[-1:] != [None]:
                 await asyncio.sleep(0.02)
 
@@ -103,12 +103,12 @@ async def test_marks_outlive_a_full_disk(watched: Watched, disk: FaultyDisk) -> 
     await settle(store, Entry(), Entry())
     disk.on_write = apsw.FullError("planted")
     store.advance(PHONE, TALK, 2)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not disk.failed:  # the store's own clock is the test
             await asyncio.sleep(0.02)
     assert await store.cursors(PHONE) == {TALK: 2}
     disk.on_write = None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while store._cursors.of(PHONE):  # the store's own clock is the test
             await asyncio.sleep(0.02)
     assert await store.cursors(PHONE) == {TALK: 2}
@@ -173,7 +173,7 @@ async def test_a_failed_sync_of_a_checkpoint_is_fatal_too(
     disk.on_sync = io_error(FSYNC)
     (entry,) = await settle(reopened, Entry())
     assert entry.seq == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not watched.fatal:  # told by another thread
             await asyncio.sleep(0.01)
     (later,) = await settle(reopened, Entry())
@@ -380,7 +380,7 @@ async def test_while_the_disk_is_full_nobody_sends_and_no_end_is_told(
     disk.on_write = apsw.FullError("planted")
     await settle(watched.store, Entry())
     failed = disk.failed
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while disk.failed < failed + 3:
             await asyncio.sleep(0.02)
     assert len(watched.outages) == 1

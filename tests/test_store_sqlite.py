@@ -263,7 +263,7 @@ async def test_marks_are_durable_within_seconds_without_any_other_write(
     await populate(store)
     await settle(store, Entry())
     store.advance(PHONE, TALK, 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while store._cursors.of(PHONE):  # the store's own clock is the test
             await asyncio.sleep(0.05)
     reader = files.reader(place.data / files.MESSAGES)

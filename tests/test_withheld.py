@@ -29,7 +29,7 @@ def enter(relay: Running | HostileRelay, name: str) -> AbstractAsyncContextManag
 
 async def hear(chat: Chat, count: int = 1) -> list[Message]:
     found: list[Message] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while len(found) < count:
             message = await anext(chat)
             if not message.own:

@@ -220,7 +220,7 @@ class Scene:
 
 async def contradicted(log: DurableLog) -> None:
     """Returns once a witness has said that there were other entries."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while log._contradicted is None:
             await asyncio.sleep(0.01)
 
@@ -280,12 +280,12 @@ async def test_without_a_quorum_the_witness_sees_each_head_in_the_end(scene: Sce
         for number in range(5):
             await log.append([read(number)])
         seen = direct.asked
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while direct.asked == seen:
                 await asyncio.sleep(0.01)
         direct.down = False  # and nothing new is entered: the head is shown again all the same
         trusted, beside = log.verifier, scene.witness.verifier
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while beside not in Note.decode(log.checkpoint).verify((trusted, beside)):
                 await asyncio.sleep(0.01)
         assert note.open_checkpoint(log.checkpoint, trusted).size == 5
