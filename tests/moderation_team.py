@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from client.commands import Terms
-from client.moderation.desk import Desk
+from client.moderation.many import Many
 from client.moderation.post import Addresses, Post, Session
 from crypto_modes import disclosure, grants
 from crypto_modes.disclosure import Disclosure, Entered, Opened, Shown
@@ -112,12 +112,12 @@ class Team:
         return place
 
     async def __call__(
-        self, name: str, work: Callable[[Desk], None], as_json: bool = True
+        self, name: str, work: Callable[[Many], None], as_json: bool = True
     ) -> list[str]:
         """What a command of ``name`` prints; the calls block, so they run beside the loop."""
         lines: list[str] = []
         terms = Terms(self.seat(name), as_json, lines.append)
-        await asyncio.to_thread(lambda: work(Desk(terms)))
+        await asyncio.to_thread(lambda: work(Many(terms)))
         self.printed += lines
         return lines
 

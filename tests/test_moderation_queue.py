@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,3 +125,74 @@ async def test_a_flood_is_seen_by_reporter_and_hour(tmp_path: Path) -> None:
         ]
         assert len(await queue.floods(MARA, hours=24, least=9)) == 3
         assert [each.count for each in await queue.floods(MARA, 72, 10, limit=1)] == [30]
+
+
+@pytest.mark.asyncio
+async def test_the_queue_is_filtered_by_what_reviewers_noted_and_by_age(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        queue = made.moderation.queue
+        for hour in range(4):
+            await _reported(made, (ALICE, CAROL)[hour % 2], time=NOW + hour * HOUR)
+        await queue.assign(MARA, 2, "mara")
+        await queue.note(MARA, 2, FINDINGS)
+
+        async def numbers(**where: Any) -> list[int]:
+            return [each.number for each in await queue.page(MARA, **where)]
+
+        assert await numbers(reporter=ALICE) == [1, 3]
+        assert await numbers(category="threat") == await numbers(evidence="verified") == [2]
+        assert await numbers(until=NOW + 2 * HOUR) == [1, 2]
+        assert await numbers(until=NOW + 2 * HOUR, state="open") == [1]
+        assert await numbers(category="spam") == []
+
+
+@pytest.mark.asyncio
+async def test_pages_neither_repeat_nor_lose_what_changes_between_them(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        queue = made.moderation.queue
+        await _reported(made, *[ALICE] * 6)
+        first = await queue.page(MARA, limit=3, state="open")
+        for number in (1, 2, 5):
+            await queue.assign(MARA, number, "mara")
+        await queue.release(MARA, 1)
+        rest = await queue.page(MARA, first[-1].number, 3, state="open")
+        assert [each.number for each in (*first, *rest)] == [1, 2, 3, 4, 6]
+
+
+@pytest.mark.asyncio
+async def test_the_backlog_is_what_waits_longest_first_and_says_who_is_gone(
+    tmp_path: Path,
+) -> None:
+    async with rig(tmp_path) as made:
+        queue = made.moderation.queue
+        for hour in range(4):
+            await _reported(made, ALICE, time=NOW + hour * HOUR)
+        await queue.assign(MARA, 1, "milo")
+        await queue.assign(MARA, 3, "mara")
+        del made.staff["milo"]
+        found = await queue.backlog(MARA)
+        assert [(each.state, each.assignee, each.count, each.gone) for each in found] == [
+            ("in_review", "milo", 1, True),
+            ("open", "", 2, False),
+            ("in_review", "mara", 1, False),
+        ]
+        assert [each.oldest for each in found] == [NOW, NOW + HOUR, NOW + 2 * HOUR]
+        with pytest.raises(Forbidden):
+            await queue.backlog(PEOPLE["otto"])
+
+
+@pytest.mark.asyncio
+async def test_who_is_reported_by_most_people_comes_first(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        queue = made.moderation.queue
+        await _reported(made, ALICE, ALICE, ALICE, BOB, CAROL)
+        about = (BOB, BOB, BOB, CAROL, BOB)
+        for number, account in enumerate(about, 1):
+            await queue.assign(MARA, number, "mara")
+            await queue.note(
+                MARA, number, Findings(account=account, category="spam", evidence="claim")
+            )
+        found = await queue.pressed(MARA, least=1)
+        seen = [(each.account, each.reports, each.reporters) for each in found]
+        assert seen == [(BOB, 4, 2), (CAROL, 1, 1)]
+        assert [each.account for each in await queue.pressed(MARA)] == [BOB]

@@ -1,7 +1,7 @@
-"""``louver mod``: coming to the desk, the queue of reports, actions, appeals and the staff.
+"""``louver mod``: coming to the desk, actions, appeals, numbers and the staff.
 
-What may live here: the options of these commands. Cases, grants and holds are in ``mod_cases``;
-what a command does is in ``client.moderation``.
+What may live here: the options of these commands. Reports are in ``mod_queue``, cases, grants and
+holds in ``mod_cases``; what a command does is in ``client.moderation``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.cli import mod_cases, options
+from client.cli import mod_cases, mod_queue, options
 from client.cli.mod_options import (
     Conversation,
     Facts,
@@ -36,9 +36,9 @@ staff = typer.Typer(no_args_is_help=True, help="Who is of the staff; changing th
 app.add_typer(mod_cases.cases, name="case")
 app.add_typer(mod_cases.holds, name="hold")
 app.add_typer(staff, name="staff")
+app.registered_commands += mod_queue.reports.registered_commands
 app.registered_commands += mod_cases.grants.registered_commands
 
-Number = Annotated[int, typer.Argument(min=1, help="The report's number.")]
 RelayUrl = Annotated[str, typer.Option("--url", help="The relay's internal listener.")]
 VaultUrl = Annotated[str, typer.Option("--vault", help="The vault: https://HOST:PORT")]
 VaultCa = Annotated[Path | None, typer.Option("--vault-ca", help="PEM file of the vault's CA.")]
@@ -128,76 +128,7 @@ def share(
     _entering(lambda room, terms: room.share(terms, file), profile, home, as_json)
 
 
-# --- reports ---
-
-
-@app.command()
-def queue(
-    state: Annotated[
-        str, typer.Option(help="open, in_review, actioned, dismissed, appealed, upheld, reversed.")
-    ] = "",
-    mine: Annotated[bool, typer.Option("--mine", help="Only those that you look at.")] = False,
-    account: Annotated[str, typer.Option(help="Only those about this account: name or id.")] = "",
-    floods: Annotated[
-        bool, typer.Option("--floods", help="Reporters with many reports in an hour instead.")
-    ] = False,
-    profile: options.Profile = "default",
-    home: options.Home = None,
-    as_json: options.Json = False,
-) -> None:
-    """List reports."""
-
-    def work(desk: Any, words: Any) -> None:
-        if floods:
-            desk.all("/reports/floods", words.flood)
-            return
-        who = "me" if mine else ""
-        about = desk.account(account)
-        desk.list("/reports", words.report, state=state, assignee=who, account=about)
-
-    at_desk(work, profile, home, as_json)
-
-
-@app.command()
-def take(
-    report: Number,
-    to: Annotated[str, typer.Option(help="Somebody else of the staff.")] = "",
-    profile: options.Profile = "default",
-    home: options.Home = None,
-    as_json: options.Json = False,
-) -> None:
-    """Take a report to look at it, or give it to somebody."""
-    at_desk(
-        lambda desk, _: desk.step(f"/reports/{report}", "assign", {"to": to}),
-        profile,
-        home,
-        as_json,
-    )
-
-
-@app.command()
-def release(
-    report: Number,
-    profile: options.Profile = "default",
-    home: options.Home = None,
-    as_json: options.Json = False,
-) -> None:
-    """Give a report back to the queue."""
-    at_desk(lambda desk, _: desk.step(f"/reports/{report}", "release"), profile, home, as_json)
-
-
-@app.command("open")
-def open_report(
-    report: Number,
-    note: Annotated[
-        bool, typer.Option(help="Note at the report whom it is about, and what is proven.")
-    ] = True,
-    profile: options.Profile = "default",
-    home: options.Home = None,
-    as_json: options.Json = False,
-) -> None:
-    """Read what a reporter revealed; the vault enters that in the access log first."""
-    at_desk(lambda desk, _: desk.open_report(report, note=note), profile, home, as_json)
+# --- accounts, actions, appeals, numbers ---
 
 
 @app.command()
@@ -245,22 +176,6 @@ def act(
 
 
 @app.command()
-def dismiss(
-    report: Number,
-    facts: Facts,
-    rule: Rule,
-    profile: options.Profile = "default",
-    home: options.Home = None,
-    as_json: options.Json = False,
-) -> None:
-    """Settle a report with nothing; the reporter is told why, and can appeal."""
-    body = {"statement": {"facts": facts, "rule": rule}}
-    at_desk(
-        lambda desk, _: desk.step(f"/reports/{report}", "dismissal", body), profile, home, as_json
-    )
-
-
-@app.command()
 def appeals(
     state: Annotated[str, typer.Option(help="open, upheld, reversed.")] = "open",
     profile: options.Profile = "default",
@@ -290,6 +205,19 @@ def decide(
     at_desk(
         lambda desk, _: desk.step(f"/appeals/{action}", "decision", body), profile, home, as_json
     )
+
+
+@app.command()
+def transparency(
+    first: Annotated[str, typer.Option("--from", help="First moment, such as 2027-01-01.")],
+    end: Annotated[str, typer.Option("--to", help="The moment after the last.")],
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Count what the access log says of a time, for auditors and admins."""
+    span = {"first": milliseconds(first), "end": milliseconds(end)}
+    at_desk(lambda desk, _: desk.numbers(span), profile, home, as_json)
 
 
 # --- the staff ---

@@ -32,7 +32,7 @@ def at_desk(
     """Run a command with the person's desk and the words for what it says."""
 
     def begin(terms: Any) -> None:
-        desk = importlib.import_module("client.moderation.desk").Desk(terms)
+        desk = importlib.import_module("client.moderation.many").Many(terms)
         work(desk, importlib.import_module("client.moderation.words"))
 
     options.run_plainly(begin, options.place(home, profile), as_json)
@@ -53,3 +53,10 @@ def milliseconds(text: str) -> int:
         raise BadArgument(
             f"{text!r} is no time; write 2026-12-31, 2026-12-31T12:00, or 30m, 12h, 7d from now"
         ) from None
+
+
+def before(text: str) -> int:
+    """The same for a time that is over, so that 24h is as long ago."""
+    now = time.time_ns() // 1_000_000
+    found = milliseconds(text)
+    return 2 * now - found if found > now else found

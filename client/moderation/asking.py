@@ -38,10 +38,18 @@ ANSWER_LIMIT = 64 * 1024 * 1024  # 500 messages of the largest size
 # A session that ends sooner than this is renewed with the next request.
 RENEW = 5 * 60_000
 _HERE = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Overtaken(BadArgument):
+    """Somebody else changed it since it was looked at."""
+
+
 _REFUSALS: Mapping[int, type[LouverError]] = {
     401: Unauthorized,
     403: GrantRefused,
     404: Forbidden,
+    409: Overtaken,
+    412: Overtaken,
     429: RateLimited,
     503: Unavailable,
 }
@@ -123,7 +131,7 @@ class Office:
 
     def pages(self, path: str, **query: object) -> Iterator[Any]:
         """Everything of a list, page by page."""
-        after = 0
+        after = query.pop("after", 0)
         while after is not None:
             page = self.get(path, after=after or None, **query).json
             yield from page["items"]

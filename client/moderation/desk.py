@@ -171,15 +171,17 @@ class Desk:
         # With the version that was shown: had it changed since, this would be refused.
         self._said(self._office.post(f"{path}/approve", body, seen).json, words.fields)
 
-    def _agreed(self, lines: Iterable[str], *, ask: bool) -> bool:
+    def _agreed(
+        self, lines: Iterable[str], *, ask: bool, question: str = "Sign this with your key?"
+    ) -> bool:
         # To people in any case; what a program reads is the answer alone.
         for line in lines:
             sys.stderr.write(f"{line}\n")
         if not ask:
             return True
         if not sys.stdin.isatty():
-            raise BadArgument("nobody is here to ask; add --yes to sign this")
-        sys.stderr.write("Sign this with your key? [y/N] ")
+            raise BadArgument("nobody is here to ask; add --yes to do this")
+        sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 

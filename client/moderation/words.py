@@ -45,15 +45,46 @@ def report(each: Fields) -> str:
     who = f", {each['assignee']}" if each["assignee"] else ""
     who += ", found by a list" if each["reporter"] == SCANNER.hex() else ""
     about = f", {each['category']}, {each['evidence']}" if each["category"] else ""
+    old = "" if each["settled"] else f", {age(each['time'])} old"
     return (
-        f"{each['number']:>6}  {moment(each['time'])}  {state(each)}{who}{about}"
+        f"{each['number']:>6}  {moment(each['time'])}  {state(each)}{who}{old}{about}"
         f"  ({each['messages']} messages)"
     )
 
 
-def flood(each: Fields) -> str:
+def flood(each: Fields, name: str) -> str:
     """A reporter with many reports."""
-    return f"{each['reporter']}  {each['count']} reports in the hour of {_hour(each['hour'])}"
+    return f"{name}  {each['count']} reports in the hour of {_hour(each['hour'])}"
+
+
+def pressed(each: Fields, name: str) -> str:
+    """An account that many report."""
+    return (
+        f"{name}  {each['reports']} unsettled reports by {each['reporters']} people, the oldest"
+        f" {age(each['oldest'])} old"
+    )
+
+
+def backlog(each: Fields) -> str:
+    """What somebody has before him."""
+    who = f" with {each['assignee']}" if each["assignee"] else ""
+    gone = f"; nobody of the staff: louver mod hand-over {each['assignee']}" if each["gone"] else ""
+    oldest = f"the oldest {age(each['oldest'])} old"
+    return f"{each['count']:>6}  {state(each)}{who}, {oldest}{gone}"
+
+
+def count(each: Fields) -> str:
+    """One number of the transparency report."""
+    return f"{each['table']}, {plain(each['name'])}: {each['value']:g}"
+
+
+def age(then: int) -> str:
+    """How long ago that is, in its largest unit."""
+    minutes = max(0, _now() - then) // 60_000
+    for unit, size in (("d", 24 * 60), ("h", 60)):
+        if minutes >= 2 * size:
+            return f"{minutes // size} {unit}"
+    return f"{minutes} min"
 
 
 def case(each: Fields) -> str:
@@ -167,8 +198,8 @@ def needed(given: Fields) -> int:
 def disclosed(found: Disclosure, names: Names) -> Iterator[str]:
     """What a grant opened."""
     for each in found.records:
-        who = _who(each.sender, names)
-        yield f"#{each.seq} {moment(each.time)} {who} [{each.mode}] {_said(each)}"
+        sender = who(each.sender, names)
+        yield f"#{each.seq} {moment(each.time)} {sender} [{each.mode}] {_said(each)}"
     labels = sorted({each.label for each in found.records if each.label})
     yield from (f"Note: {label}." for label in labels)
     unread = sum(not each.readable for each in found.records)
@@ -176,7 +207,8 @@ def disclosed(found: Disclosure, names: Names) -> Iterator[str]:
     yield f"This is number {found.receipt.index} in the access log."
 
 
-def _who(account: bytes, names: Names) -> str:
+def who(account: bytes, names: Names) -> str:
+    """An account, by its name where that is known."""
     if account == SCANNER:
         return "the relay's own lists"
     name = names.get(account)
@@ -194,8 +226,8 @@ def _said(each: Shown) -> str:
 def opened(found: Opened, names: Names) -> Iterator[str]:
     """What a reporter revealed, and what of it is proven."""
     yield f"Report {found.report.hex()}, handed in {moment(found.time)}"
-    yield f"  by           {_who(found.reporter, names)}"
-    yield f"  about        {_who(found.reported, names)}, for {found.category}"
+    yield f"  by           {who(found.reporter, names)}"
+    yield f"  about        {who(found.reported, names)}, for {found.category}"
     yield f"  conversation {found.conversation.hex()}"
     if found.words:
         yield f"  in the reporter's words: {plain(found.words)}"

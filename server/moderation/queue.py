@@ -14,7 +14,7 @@ from crypto_modes.errors import BadArgument, Forbidden
 from crypto_modes.grants import Person, Role
 from crypto_modes.reports import Category
 from server.moderation.desk import Desk, changed
-from server.moderation.records import Event, Evidence, Flood, Report, Standing
+from server.moderation.records import Backlog, Event, Evidence, Flood, Pressed, Report, Standing
 from server.moderation.states import follow
 
 REVIEWERS: tuple[Role, ...] = ("moderator", "senior")
@@ -83,16 +83,30 @@ class Queue:
         after: int = 0,
         limit: int = 50,
         *,
-        state: str = "",
-        assignee: str = "",
-        account: bytes = b"",
+        until: int = 0,
+        **where: bytes | str,
     ) -> list[Report]:
-        """Reports with a higher number, ascending; where named, in a state, of an assignee, or
-        about an account."""
+        """Reports with a higher number, ascending; of those whose fields are these, where not
+        empty, and, unless it is 0, of before ``until``. What changes meanwhile comes twice on no
+        page and pushes nothing off one, for numbers stay."""
         self._desk.look(who)
-        where: dict[str, bytes | str] = {"state": state, "assignee": assignee, "account": account}
         named = {name: value for name, value in where.items() if value}
-        return await self._desk.store.find(Report, after, limit, **named)
+        return await self._desk.store.find(Report, after, limit, until, **named)
+
+    async def backlog(self, who: Person) -> list[Backlog]:
+        """What is to be done and who has it, what waits longest first."""
+        self._desk.look(who)
+        staff = self._desk.staff()
+        found = await self._desk.store.backlog()
+        return [
+            msgspec.structs.replace(each, gone=bool(each.assignee) and each.assignee not in staff)
+            for each in found
+        ]
+
+    async def pressed(self, who: Person, least: int = 2, limit: int = 50) -> list[Pressed]:
+        """Accounts that at least ``least`` different people report, the most first."""
+        self._desk.look(who)
+        return await self._desk.store.pressed(max(1, least), limit)
 
     async def standing(self, who: Person, account: bytes) -> Standing:
         """How often an account was reported, and by how many different people."""

@@ -229,6 +229,29 @@ class Flood(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """Unsettled reports in one state with one assignee: how many, and when the oldest came in.
+
+    ``gone``: the assignee is not of the staff any more, so that nobody looks at them.
+    """
+
+    state: ReportState
+    assignee: str
+    count: int
+    oldest: int
+    gone: bool = False
+
+
+class Pressed(msgspec.Struct, frozen=True, kw_only=True):
+    """An account with unsettled reports about it, as far as reviewers have noted, by how many
+    different people, and when the oldest came in."""
+
+    account: bytes
+    reports: int
+    reporters: int
+    oldest: int
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How often an account was reported, by how many different people, and in which states."""
 

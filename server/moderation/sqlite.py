@@ -22,10 +22,12 @@ from server.moderation.records import (
     Appeal,
     Asked,
     Audit,
+    Backlog,
     Case,
     Flood,
     Hold,
     Notice,
+    Pressed,
     Record,
     Report,
     Stale,
@@ -93,14 +95,16 @@ class Table(Generic[T]):
         return next(iter(self.query(db, f'WHERE "{self._kind.KEY}" = ?', (key,))), None)
 
     def find(
-        self, db: apsw.Connection, after: int, limit: int, where: Mapping[str, Value]
+        self, db: apsw.Connection, after: int, limit: int, until: int, where: Mapping[str, Value]
     ) -> list[T]:
         """See ``ModerationStore.find``. Raises ``KeyError`` for what is no plain field."""
         plain = [name for name in where if name in self._fields and name not in self._decoders]
         if len(plain) != len(where):
             raise KeyError(f"{self._table} cannot be searched by {', '.join(where)}")
         parts = "".join(f' AND "{name}" = ?' for name in plain)
-        values = (after, *where.values(), min(limit, PAGE_LIMIT))
+        before: Row = (until,) if until else ()
+        parts += " AND time < ?" if until else ""
+        values = (after, *where.values(), *before, min(limit, PAGE_LIMIT))
         return self.query(db, f"WHERE number > ?{parts} ORDER BY number LIMIT ?", values)
 
     def drop(self, db: apsw.Connection, key: bytes | int) -> None:
@@ -184,9 +188,11 @@ class SqliteModeration:
         table: Table[T] = TABLES[kind]
         return await self._read(lambda db: table.get(db, key))
 
-    async def find(self, kind: type[T], after: int, limit: int, /, **where: Value) -> list[T]:
+    async def find(
+        self, kind: type[T], after: int, limit: int, until: int = 0, /, **where: Value
+    ) -> list[T]:
         table: Table[T] = TABLES[kind]
-        return await self._read(lambda db: table.find(db, after, limit, where))
+        return await self._read(lambda db: table.find(db, after, limit, until, where))
 
     async def last_report(self) -> int:
         sql = "SELECT coalesce(max(number), 0) FROM report"
@@ -197,6 +203,12 @@ class SqliteModeration:
 
     async def floods(self, hour: int, least: int, limit: int) -> list[Flood]:
         return await self._read(lambda db: _floods(db, hour, least, limit))
+
+    async def backlog(self) -> list[Backlog]:
+        return await self._read(_backlog)
+
+    async def pressed(self, least: int, limit: int) -> list[Pressed]:
+        return await self._read(lambda db: _pressed(db, least, limit))
 
     async def notices(self, account: bytes, now: int, after: int, limit: int) -> list[Notice]:
         rest = "WHERE account = ? AND due <= ? AND number > ? ORDER BY number LIMIT ?"
@@ -247,3 +259,23 @@ def _floods(db: apsw.Connection, hour: int, least: int, limit: int) -> list[Floo
     )
     rows = db.execute(sql, (_HOUR, hour, least, min(limit, PAGE_LIMIT)))
     return [Flood(reporter=each[0], hour=each[1], count=each[2]) for each in rows]
+
+
+def _backlog(db: apsw.Connection) -> list[Backlog]:
+    sql = (
+        "SELECT state, assignee, count(*), min(time) AS oldest FROM report"
+        " WHERE state IN ('open', 'in_review') GROUP BY state, assignee ORDER BY oldest"
+    )
+    rows: list[Row] = db.execute(sql).fetchall()
+    return [Backlog(state=a, assignee=b, count=c, oldest=d) for a, b, c, d in rows]
+
+
+def _pressed(db: apsw.Connection, least: int, limit: int) -> list[Pressed]:
+    sql = (
+        "SELECT account, count(*) AS reports, count(DISTINCT reporter) AS reporters, min(time)"
+        " FROM report WHERE state IN ('open', 'in_review') AND account <> x''"
+        " GROUP BY account HAVING reporters >= ?"
+        " ORDER BY reporters DESC, reports DESC, account LIMIT ?"
+    )
+    rows: list[Row] = db.execute(sql, (least, min(limit, PAGE_LIMIT))).fetchall()
+    return [Pressed(account=a, reports=b, reporters=c, oldest=d) for a, b, c, d in rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from server.moderation.records import Flood, Notice, Record, Standing
+from server.moderation.records import Backlog, Flood, Notice, Pressed, Record, Standing
 
 T = TypeVar("T", bound=Record)
 Value = bytes | int | str
@@ -34,8 +34,11 @@ class ModerationStore(Protocol):
     async def get(self, kind: type[T], key: bytes | int) -> T | None:
         """The record of this kind under its key."""
 
-    async def find(self, kind: type[T], after: int, limit: int, /, **where: Value) -> list[T]:
-        """Up to ``limit`` (at most 200) with a higher number, ascending, whose fields are these."""
+    async def find(
+        self, kind: type[T], after: int, limit: int, until: int = 0, /, **where: Value
+    ) -> list[T]:
+        """Up to ``limit`` (at most 200) with a higher number, ascending, whose fields are these
+        and, unless ``until`` is 0, whose ``time`` is before it."""
 
     async def last_report(self) -> int:
         """The highest number of a report in the queue."""
@@ -45,6 +48,12 @@ class ModerationStore(Protocol):
 
     async def floods(self, hour: int, least: int, limit: int) -> list[Flood]:
         """Reporters with at least so many reports in one hour since ``hour``, the most first."""
+
+    async def backlog(self) -> list[Backlog]:
+        """Unsettled reports by state and assignee, those that wait longest first."""
+
+    async def pressed(self, least: int, limit: int) -> list[Pressed]:
+        """Accounts with unsettled reports by at least so many people, the most first."""
 
     async def notices(self, account: bytes, now: int, after: int, limit: int) -> list[Notice]:
         """Up to ``limit`` notices of an account that are due, with a higher number, ascending."""

@@ -1,8 +1,11 @@
 """Routes about reports: the queue, and what its numbers show. What a report says is the vault's.
 
 ======  =========================  ====================================================
-GET     /reports                   the queue; ?state= ?assignee= ?account=
+GET     /reports                   the queue; ?state= ?assignee= ?account= ?reporter= ?category=
+                                   ?evidence= ?until=
+GET     /reports/backlog           what is to be done, by assignee, and how old the oldest is
 GET     /reports/floods            reporters with many reports in an hour
+GET     /reports/pressed           accounts that many different people report
 GET     /reports/N                 one
 POST    /reports/N/assign          let somebody look at it
 POST    /reports/N/release         back to nobody
@@ -22,6 +25,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query
 from starlette.responses import JSONResponse, Response
 
+from crypto_modes.reports import Category
 from server.moderation.actions import Measure
 from server.moderation.api import described
 from server.moderation.api.guard import (
@@ -44,7 +48,17 @@ from server.moderation.api.shapes import (
     shown,
 )
 from server.moderation.queue import Findings
-from server.moderation.records import Action, Flood, Report, ReportState, Standing, Unknown
+from server.moderation.records import (
+    Action,
+    Backlog,
+    Evidence,
+    Flood,
+    Pressed,
+    Report,
+    ReportState,
+    Standing,
+    Unknown,
+)
 
 router = APIRouter(route_class=Guarded, tags=["reports"])
 Number = Annotated[int, Path(ge=1, lt=1 << 53)]
@@ -64,7 +78,19 @@ class Floods(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Flood, ...]
 
 
-SHOWN = (Account, Floods, Report, Standing)
+class Backlogs(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits longest first."""
+
+    items: tuple[Backlog, ...]
+
+
+class Pressing(msgspec.Struct, frozen=True, kw_only=True):
+    """Those whom most people report first."""
+
+    items: tuple[Pressed, ...]
+
+
+SHOWN = (Account, Backlogs, Floods, Pressing, Report, Standing)
 
 
 @router.get("/reports", **described.many(Report))
@@ -75,17 +101,38 @@ async def list_reports(
     state: ReportState | None = None,
     assignee: Annotated[str, Query(pattern=f"^$|{NAME_PATTERN}")] = "",
     account: Id | None = None,
+    reporter: Id | None = None,
+    category: Category | None = None,
+    evidence: Evidence | None = None,
+    until: Annotated[int, Query(ge=0, lt=1 << 53, description="Those before, milliseconds.")] = 0,
 ) -> Response:
-    """The queue, oldest first."""
+    """The queue, oldest first; what changes meanwhile moves nothing to another page."""
     found = await step.desk.queue.page(
         step.who,
         after,
         limit,
+        until=until,
         state=state or "",
         assignee=assignee,
         account=account or b"",
+        reporter=reporter or b"",
+        category=category or "",
+        evidence=evidence or "",
     )
     return page(found, limit)
+
+
+@router.get("/reports/backlog", **described.one(Backlogs))
+async def show_backlog(step: Look) -> Response:
+    """What is to be done and who has it, what waits longest first."""
+    return JSONResponse(shown(Backlogs(items=tuple(await step.desk.queue.backlog(step.who)))))
+
+
+@router.get("/reports/pressed", **described.one(Pressing))
+async def list_pressed(step: Look, least: Annotated[int, Query(ge=1, le=10_000)] = 2) -> Response:
+    """Accounts with unsettled reports by at least so many different people."""
+    found = await step.desk.queue.pressed(step.who, least)
+    return JSONResponse(shown(Pressing(items=tuple(found))))
 
 
 @router.get("/reports/floods", **described.one(Floods))

@@ -37,6 +37,8 @@ ALLOWED: Mapping[str, tuple[Role, ...]] = {
     "remove_member": ADMINS,
     "list_reports": LOOKERS,
     "list_floods": LOOKERS,
+    "show_backlog": LOOKERS,
+    "list_pressed": LOOKERS,
     "show_report": LOOKERS,
     "find_account": LOOKERS,
     "show_account": LOOKERS,
