@@ -9,8 +9,9 @@ from tests import removals
 from tests.plant import Plant, fault
 from tests.removals import always
 
-SCOPE, VAULT = "crypto_modes.scope.", "server.vault."
-OPENING = "vault_opening::test_"
+SCOPE, VAULT, CHAINS = "crypto_modes.scope.", "server.vault.", "server.moderation.chains."
+OPENING, ASKING, HEADS = "vault_opening::test_", "vault_asking::test_", "chain_heads::test_"
+RECONCILING = "vault_reconciling::test_"
 
 PLANTS: tuple[Plant, ...] = (
     fault(
@@ -38,11 +39,68 @@ PLANTS: tuple[Plant, ...] = (
         "the vault's second look at staff and clock",
         {VAULT + "opening.Opening._check": removals.once_a_call},
         OPENING + "what_ends_while_the_relay_answers_has_ended",
+        OPENING + "what_ends_while_the_log_is_written_has_ended",
     ),
     fault(
         42,
         "the list of the staff, read for every call",
         {VAULT + "staff.Staff.people": removals.remembered},
         OPENING + "who_is_taken_off_the_list_is_out_at_once",
+    ),
+    fault(
+        17,
+        "the memory of calls that were made",
+        {VAULT + "asking.Nonces.use": removals.at_once(None)},
+        ASKING + "a_call_works_once_also_across_a_restart",
+        ASKING + "two_of_one_call_at_once_are_one",
+    ),
+    fault(
+        17,
+        "since when calls are remembered",
+        {VAULT + "asking.Nonces._forget": removals.from_now_on},
+        ASKING + "a_clock_that_goes_ahead_and_back_makes_no_call_new",
+        ASKING + "nor_does_one_that_goes_back_between_two_starts",
+    ),
+    fault(
+        39,
+        "the count of data keys that were unwrapped",
+        {VAULT + "counting.Count.add": always(None)},
+        RECONCILING + "an_unwrap_that_bypasses_the_log_is_found_and_entered",
+        RECONCILING + "the_count_stays_over_restarts_and_a_cut_off_line",
+        RECONCILING + "what_cannot_be_counted_is_not_unwrapped",
+    ),
+    fault(
+        39,
+        "the comparison of that count with the log",
+        {VAULT + "reconciling._number": always(1000)},
+        RECONCILING + "an_unwrap_that_bypasses_the_log_is_found_and_entered",
+        RECONCILING + "the_count_stays_over_restarts_and_a_cut_off_line",
+    ),
+    fault(
+        39,
+        "the entry of what was unwrapped past the log",
+        {VAULT + "reconciling.Reconciling.tell": removals.at_once(None)},
+        RECONCILING + "an_unwrap_that_bypasses_the_log_is_found_and_entered",
+        RECONCILING + "a_difference_is_entered_once_and_again_where_it_grew_a_day_later",
+    ),
+    fault(
+        39,
+        "the entries of conversations' heads, by the hour",
+        {CHAINS + "Chains.tick": removals.at_once(None)},
+        HEADS + "once_an_hour_one_entry_covers_what_changed",
+        HEADS + "a_record_that_was_rolled_back_is_found",
+    ),
+    fault(
+        39,
+        "the heads in those entries",
+        {"crypto_modes.at_rest.heads_digest": always(bytes(32))},
+        HEADS + "once_an_hour_one_entry_covers_what_changed",
+        HEADS + "a_history_that_holds_in_itself_and_is_another_is_found",
+    ),
+    fault(
+        39,
+        "the look at the log beside the list of heads",
+        {"server.chain_check._other": always("")},
+        HEADS + "whoever_changes_the_list_as_well_is_found_by_the_log",
     ),
 )

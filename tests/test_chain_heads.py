@@ -72,6 +72,7 @@ async def talks(start_relay: StartRelay) -> AsyncIterator[Talks]:
     yield Talks(relay, await relay.enter("alice"), await relay.enter("bob"))
 
 
+@pytest.mark.attack(39)
 async def test_once_an_hour_one_entry_covers_what_changed(talks: Talks) -> None:
     await talks.hour("one", "two")
     await talks.chains.tick()
@@ -90,6 +91,7 @@ async def test_once_an_hour_one_entry_covers_what_changed(talks: Talks) -> None:
     ]
 
 
+@pytest.mark.attack(39)
 @pytest.mark.parametrize(
     "sql",
     [
@@ -107,6 +109,7 @@ async def test_a_record_that_was_rolled_back_is_found(talks: Talks, sql: str) ->
     assert (line.holds, "message 2 or one before it" in line.reason) == (False, True)
 
 
+@pytest.mark.attack(39)
 async def test_a_history_that_holds_in_itself_and_is_another_is_found(talks: Talks) -> None:
     await talks.hour("one", "two")
     first = (await talks.relay.app.store.scan(b"", 0, 1))[0]
@@ -117,6 +120,7 @@ async def test_a_history_that_holds_in_itself_and_is_another_is_found(talks: Tal
     assert (line.holds, line.reason) == (False, "one of its conversations has another history")
 
 
+@pytest.mark.attack(39)
 async def test_whoever_changes_the_list_as_well_is_found_by_the_log(talks: Talks) -> None:
     await talks.hour("one")
     await talks.hour("two")

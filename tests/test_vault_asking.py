@@ -64,6 +64,7 @@ async def test_a_call_is_believed_for_a_minute_to_the_millisecond(
         await vault.asking.person(PLACE, header, BODY)
 
 
+@pytest.mark.attack(17)
 @pytest.mark.asyncio
 async def test_a_call_works_once_also_across_a_restart(vault: Vault) -> None:
     header = signed(PLACE, BODY)
@@ -76,6 +77,7 @@ async def test_a_call_works_once_also_across_a_restart(vault: Vault) -> None:
     assert "made before" in await refused(vault, header)
 
 
+@pytest.mark.attack(17)
 @pytest.mark.asyncio
 async def test_two_of_one_call_at_once_are_one(vault: Vault) -> None:
     header = signed(PLACE, BODY)
@@ -111,6 +113,7 @@ async def test_used_nonces_are_forgotten_in_the_end(tmp_path: Path) -> None:
     nonces.close()
 
 
+@pytest.mark.attack(17)
 @pytest.mark.asyncio
 async def test_a_clock_that_goes_ahead_and_back_makes_no_call_new(vault: Vault) -> None:
     header = signed(PLACE, BODY)
@@ -121,6 +124,7 @@ async def test_a_clock_that_goes_ahead_and_back_makes_no_call_new(vault: Vault) 
     assert "clock went back" in await refused(vault, header)
 
 
+@pytest.mark.attack(17)
 @pytest.mark.asyncio
 async def test_nor_does_one_that_goes_back_between_two_starts(tmp_path: Path) -> None:
     now, nonce = [NOW], os.urandom(16)

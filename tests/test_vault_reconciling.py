@@ -50,6 +50,7 @@ async def test_a_reading_announces_as_many_keys_as_it_unwraps(vault: Vault) -> N
     assert vault.reconciling.newest.status() == {"unwrapped": 2, "unannounced": {}}
 
 
+@pytest.mark.attack(39)
 @pytest.mark.parametrize("entered", [NOW, 0])
 @pytest.mark.asyncio
 async def test_an_unwrap_that_bypasses_the_log_is_found_and_entered(
@@ -66,6 +67,7 @@ async def test_an_unwrap_that_bypasses_the_log_is_found_and_entered(
     assert (told.count, told.detail["day"], told.detail["outcome"]) == (1, day, "unannounced")
 
 
+@pytest.mark.attack(39)
 @pytest.mark.asyncio
 async def test_a_difference_is_entered_once_and_again_where_it_grew_a_day_later(
     vault: Vault,
@@ -94,6 +96,7 @@ async def test_a_dead_log_only_delays_the_entry(vault: Vault) -> None:
     assert len(vault.log.of("keys")) == 1
 
 
+@pytest.mark.attack(39)
 @pytest.mark.asyncio
 async def test_the_count_stays_over_restarts_and_a_cut_off_line(vault: Vault) -> None:
     await vault.open(granted())
@@ -145,6 +148,7 @@ async def test_a_refused_reading_unwraps_nothing(vault: Vault) -> None:
     assert await days(vault) == []
 
 
+@pytest.mark.attack(39)
 @pytest.mark.asyncio
 async def test_what_cannot_be_counted_is_not_unwrapped(vault: Vault) -> None:
     vault.count.close()
