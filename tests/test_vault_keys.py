@@ -23,7 +23,7 @@ from crypto_modes.errors import (
 from crypto_modes.keys import TeamKey
 from crypto_modes.shamir import Share
 from server.team import keygen
-from server.vault import settings
+from server.vault import settings, staff
 from server.vault.keys import Split, open_keys
 from server.vault.officers import Officers
 from tests.test_grants import NOW, STAFF
@@ -37,6 +37,10 @@ def uncounted(entered: int) -> None:
     raise AssertionError(entered)
 
 
+def officers_of(vault: Vault) -> Officers:
+    return Officers(vault.keys, vault.asking, vault.refusals, vault.log, lambda: NOW)
+
+
 class Meeting:
     """Officers before a vault whose key is split, 3 of 5."""
 
@@ -44,9 +48,13 @@ class Meeting:
         self.clock = [0.0]
         self.vault = Vault(data, Split(DOOR.public, HOURS, lambda: self.clock[0]))
         self.vault.relay.store.say(b"HARM-0007")
-        log, refusals = self.vault.log, self.vault.refusals
-        self.officers = Officers(self.vault.keys, refusals, log, lambda: NOW)
+        self.officers = officers_of(self.vault)
         self.shares = shamir.split(DOOR, 3, 5, os.urandom)
+
+    @property
+    def split(self) -> Split:
+        (only,) = self.vault.keys.splits()
+        return only
 
     async def hand_in(self, name: str, share: Share | int) -> Sharing:
         given = self.shares[share] if isinstance(share, int) else share
@@ -73,10 +81,11 @@ async def test_the_last_share_that_is_needed_opens_it(meeting: Meeting) -> None:
     assert "1 of 3 shares" in await meeting.closed()
     assert await meeting.hand_in("luis", 0) == Sharing(2, 3)
     assert "2 of 3 shares" in await meeting.closed()
-    assert meeting.vault.keys.status() == {"doors": 0, "team": 1, "together": False, "shares": 2}
+    told = {"together": False, "shares": 2, "needed": 3}
+    assert meeting.vault.keys.status() == {"doors": 0, "team": 1, "split": told}
     assert await meeting.hand_in("auda", 2) == Sharing(3, 3)
     assert meeting.vault.texts(await meeting.vault.open(granted())) == ["HARM-0007"]
-    assert meeting.vault.keys.status()["together"] is True
+    assert meeting.split.status() == {"together": True, "shares": 0, "needed": 3}
     assert [entry.actor for entry in meeting.vault.log.of("keys")] == ["sven", "luis", "auda"]
 
 
@@ -127,6 +136,18 @@ async def test_one_person_hands_in_one_share(meeting: Meeting) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_share_of_who_has_left_meanwhile_does_not_count(meeting: Meeting) -> None:
+    await meeting.hand_in("sven", 0)
+    await meeting.hand_in("luis", 1)
+    staff.remove(meeting.vault.file, "sven")
+    assert (await meeting.hand_in("auda", 2)).here == 2
+    other_work = msgspec.structs.replace(STAFF["luis"], role="operator")
+    staff.add(meeting.vault.file, other_work)
+    assert (await meeting.hand_in("anna", 3)).here == 2
+    assert not meeting.split.together
+
+
+@pytest.mark.asyncio
 async def test_a_false_share_costs_a_new_beginning_and_no_more(meeting: Meeting) -> None:
     false = msgspec.structs.replace(meeting.shares[2], value=os.urandom(32))
     await meeting.hand_in("sven", 0)
@@ -167,7 +188,7 @@ async def test_what_is_no_share_is_refused_and_entered(meeting: Meeting, wrong: 
         await meeting.officers.hand_in(STAFF[name], text(meeting))
     (entry,) = meeting.vault.log.of("refused")
     assert entry.actor == name
-    assert meeting.vault.keys.status()["shares"] == 0
+    assert meeting.split.here == 0
 
 
 @pytest.mark.asyncio
@@ -175,15 +196,14 @@ async def test_no_share_is_taken_unseen(meeting: Meeting) -> None:
     meeting.vault.log.dead = 0
     with pytest.raises(LogUnavailable):
         await meeting.hand_in("sven", 0)
-    assert meeting.vault.keys.status()["shares"] == 0
+    assert meeting.split.here == 0
 
 
 @pytest.mark.asyncio
 async def test_a_vault_whose_key_was_not_split_takes_no_share(tmp_path: Path) -> None:
     vault = Vault(tmp_path / "vault")
-    officers = Officers(vault.keys, vault.refusals, vault.log, lambda: NOW)
-    with pytest.raises(Forbidden, match="not split"):
-        await officers.hand_in(STAFF["sven"], "lvs_")
+    with pytest.raises(Forbidden, match="was split"):
+        await officers_of(vault).hand_in(STAFF["sven"], "lvs_")
     vault.stop()
 
 
@@ -203,7 +223,8 @@ def test_keys_come_from_the_files_that_the_settings_name(tmp_path: Path) -> None
     given = settings.Keys(door=(str(secret),), team=(str(team),))
     assert open_keys(given, lambda: 0.0, uncounted).status() == {"doors": 1, "team": 1}
     halves = open_keys(settings.Keys(split=str(public)), lambda: 0.0, uncounted)
-    assert halves.status() == {"doors": 0, "team": 0, "together": False, "shares": 0}
+    told = {"together": False, "shares": 0, "needed": 0}
+    assert halves.status() == {"doors": 0, "team": 0, "split": told}
     with pytest.raises(BadConfig, match=r"keys\.split: .*holds no public key"):
         open_keys(settings.Keys(split=str(secret)), lambda: 0.0, uncounted)
     with pytest.raises(BadConfig, match=r"keys\.door: .*missing"):

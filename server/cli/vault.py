@@ -60,12 +60,12 @@ def serve(file: File = None, set: Set = None) -> None:
 
 @vault.command()
 def split(
-    key: Annotated[Path, typer.Argument(help="The secret key: vault/vault.key.")],
+    key: Annotated[Path, typer.Argument(help="The secret key: vault/vault.key or team/team.key.")],
     shares: Annotated[int, typer.Option(help="How many to make, at most 32.")],
     threshold: Annotated[int, typer.Option(help="How many of them open, 2 or more.")],
     directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path("shares"),
 ) -> None:
-    """Make shares of the vault's key: any THRESHOLD of SHARES give it back, fewer say nothing.
+    """Make shares of a key of the vault: any THRESHOLD of SHARES give it back, fewer say nothing.
 
     The key itself stays, and opens everything alone, until you destroy it.
     """
@@ -75,7 +75,8 @@ def split(
         typer.echo(f"wrote {path}")
     typer.echo(
         f"louverd: give each to another person and remove it here. {key} still opens everything"
-        " alone: once the shares have opened a vault (keys.split), destroy it and its copies",
+        " alone: once the shares have opened a vault (keys.split, for the team's key"
+        " keys.team_split), destroy it and its copies",
         err=True,
     )
 

@@ -97,7 +97,7 @@ class App:
             asking=asking, refusals=refusals, relay=relay, keys=self.keys, log=log, now=now_ms
         )
         self.reconciling = Reconciling(count, log, now_ms)
-        officers = Officers(self.keys, refusals, log, now_ms)
+        officers = Officers(self.keys, asking, refusals, log, now_ms)
         notice = settings.notice_days
         await self._listen(
             [

@@ -6,7 +6,7 @@ something opened. No key leaves this file: it opens, and gives what was inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from crypto_modes import door, shamir, vault
@@ -30,11 +30,18 @@ class Split:
     """A key that comes together from shares, each from another person, and is gone after a time.
 
     ``seconds`` is how long it stays, and how long the shares wait for each other, by the clock
-    ``monotonic``.
+    ``monotonic``; ``whose`` key it is, in words.
     """
 
-    def __init__(self, public: bytes, seconds: float, monotonic: Callable[[], float]) -> None:
-        self._mark = shamir.mark(public)
+    def __init__(
+        self,
+        public: bytes,
+        seconds: float,
+        monotonic: Callable[[], float],
+        whose: str = "the vault's key",
+    ) -> None:
+        self.mark = shamir.mark(public)
+        self.whose = whose
         self._door = door.mark(public)
         self._seconds = seconds
         self._monotonic = monotonic
@@ -44,12 +51,10 @@ class Split:
         self.needed = 0
 
     def take(self, share: Share, person: Person) -> int:
-        """Take a share from ``person``; how many are there. The last one that is needed makes the
-        key, and then none is kept. Raises ``KeyRefused``.
+        """Take a share of this key from ``person``; how many are there. The last one that is needed
+        makes the key, and then none is kept. Raises ``KeyRefused``.
         """
         self._forget_shares()
-        if share.key != self._mark:
-            raise KeyRefused("this is a share of another key than this vault's")
         if any(
             each.index == share.index and subject != person.subject
             for subject, each in self._shares.items()
@@ -68,6 +73,10 @@ class Split:
             raise KeyRefused(f"{error}; all of them must be handed in again") from None
         self._until = self._monotonic() + self._seconds
         return len(given)
+
+    def forget_but(self, subjects: Collection[str]) -> None:
+        """Keep only the shares of these people."""
+        self._shares = {each: self._shares[each] for each in self._shares if each in subjects}
 
     @property
     def here(self) -> int:
@@ -88,21 +97,28 @@ class Split:
         if self._monotonic() - self._since >= self._seconds:
             self._shares = {}
 
-    def find(self, wrapped: bytes) -> TeamKey | None:
-        """The key, if ``wrapped`` is behind its door. Raises ``KeyServiceUnavailable`` while it is
-        not together."""
-        if wrapped[: len(self._door)] != self._door:
-            return None
-        if not self.together:
+    def secret(self) -> TeamKey:
+        """The key. Raises ``KeyServiceUnavailable`` while it is not together."""
+        if not self.together or self._secret is None:
             needed = f"{self.here} of {self.needed or 'the needed'} shares are here"
             raise KeyServiceUnavailable(
-                f"the vault's key is not together: {needed}; hand in yours: louver mod share"
+                f"{self.whose} is not together: {needed}; hand in yours: louver mod share"
             )
         return self._secret
 
+    def find(self, wrapped: bytes) -> TeamKey | None:
+        """The key, if ``wrapped`` is behind its door. Raises ``KeyServiceUnavailable`` while it is
+        not together."""
+        return self.secret() if wrapped[: len(self._door)] == self._door else None
+
+    def status(self) -> dict[str, object]:
+        """What is there, without a secret."""
+        return {"together": self.together, "shares": self.here, "needed": self.needed}
+
 
 class Keys:
-    """All of them. ``split`` is None where no key was split.
+    """All of them. ``split`` is None where no key of a door was split, ``team_split`` where the
+    team's was not.
 
     ``counted`` hears of each data key before it is unwrapped: the time of the entry (milliseconds)
     that announced it. Where that raises, nothing is unwrapped.
@@ -113,6 +129,7 @@ class Keys:
         doors: Sequence[TeamKey],
         team: Sequence[TeamKey],
         split: Split | None = None,
+        team_split: Split | None = None,
         *,
         counted: Callable[[int], None],
     ) -> None:
@@ -120,6 +137,7 @@ class Keys:
         self._doors = {door.mark(each.public): each for each in doors}
         self._team = tuple(team)
         self.split = split
+        self.team_split = team_split
 
     def unwrap(self, wrapped: bytes, context: bytes, entered: int = 0) -> bytes:
         """The data key behind a door, 32 bytes. ``entered`` is the time of the entry in the access
@@ -141,11 +159,24 @@ class Keys:
         found = self.split.find(wrapped) if self.split else None
         return (found or self._doors.get(wrapped[:17])) is not None
 
+    def split_of(self, share: Share) -> Split:
+        """Which key this is a share of. Raises ``KeyRefused`` for none that was split here."""
+        for each in self.splits():
+            if each.mark == share.key:
+                return each
+        raise KeyRefused("this is a share of another key than this vault's")
+
+    def splits(self) -> tuple[Split, ...]:
+        """The keys that were split."""
+        return tuple(each for each in (self.split, self.team_split) if each is not None)
+
     def status(self) -> dict[str, object]:
         """What is there, without a secret."""
         told: dict[str, object] = {"doors": len(self._doors), "team": len(self._team)}
         if self.split is not None:
-            told |= {"together": self.split.together, "shares": self.split.here}
+            told |= {"split": self.split.status()}
+        if self.team_split is not None:
+            told |= {"team_split": self.team_split.status()}
         return told
 
     def check_together(self, wrapped: bytes) -> None:
@@ -154,31 +185,51 @@ class Keys:
         if self.split is not None:
             self.split.find(wrapped)
 
+    def check_team(self) -> None:
+        """Raises ``KeyServiceUnavailable`` where no key is there that could open a report."""
+        if self.team_split is not None and not self._team:
+            self.team_split.secret()
+
     def open(self, sealed: Sealed) -> Report:
-        """What a report says. Raises ``ReportRefused``."""
-        if not self._team:
+        """What a report says. Raises ``ReportRefused``, and ``KeyServiceUnavailable`` where only a
+        key that is not together could open it."""
+        if not self._team and self.team_split is None:
             raise ReportRefused("this vault has no key of the team: keys.team")
-        for team in self._team:
+        for team in self._team_keys():
             try:
                 return sealed.open(team)
             except CannotOpen:
                 continue
         raise ReportRefused("this report was sealed to another key, place or reporter")
 
+    def _team_keys(self) -> Iterator[TeamKey]:
+        """Those in files first: what they open needs no officers."""
+        yield from self._team
+        if self.team_split is not None:
+            yield self.team_split.secret()
+
 
 def open_keys(
     settings: KeySettings, monotonic: Callable[[], float], counted: Callable[[int], None]
 ) -> Keys:
     """The keys in the files that the settings name. Raises ``BadConfig``."""
-    split = None
-    if settings.split:
-        split = Split(_public(Path(settings.split)), settings.hours * 3600, monotonic)
-    return Keys(
+
+    def split(setting: str, file: str, whose: str) -> Split | None:
+        if not file:
+            return None
+        return Split(_public(setting, Path(file)), settings.hours * 3600, monotonic, whose)
+
+    keys = Keys(
         [_secret("keys.door", each) for each in settings.door],
         [_secret("keys.team", each) for each in settings.team],
-        split,
+        split("keys.split", settings.split, "the vault's key"),
+        split("keys.team_split", settings.team_split, "the team's key"),
         counted=counted,
     )
+    if keys.split and keys.team_split and keys.split.mark == keys.team_split.mark:
+        # Who met to open reports would have opened the door as well.
+        raise BadConfig("keys.team_split: is the key of keys.split; make one for each")
+    return keys
 
 
 def _secret(setting: str, file: str) -> TeamKey:
@@ -188,11 +239,11 @@ def _secret(setting: str, file: str) -> TeamKey:
         raise BadConfig(f"{setting}: {error}") from None
 
 
-def _public(file: Path) -> bytes:
+def _public(setting: str, file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             public = opened.read(HPKE_KEY_SIZE + 1)
         hpke_check(public)
     except (OSError, KeyRefused) as error:
-        raise BadConfig(f"keys.split: {file} holds no public key ({error})") from None
+        raise BadConfig(f"{setting}: {file} holds no public key ({error})") from None
     return public

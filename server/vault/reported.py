@@ -78,6 +78,7 @@ class Reported:
 
     async def _open(self, reader: Person, call: ReportCall, entry: Entry) -> Opened:
         await self._check(reader)
+        self._keys.check_team()
         sealed = await self._relay.report(call.report)
         await self._check(reader)
         await self._log.append([_changed(entry, time=self._now(), size=len(sealed.sealed))])

@@ -73,6 +73,10 @@ class Keys(Section):
         default=(),
         description="Secret keys that reports are sealed to: files of `louverd moderation keygen`.",
     )
+    team_split: str = Field(
+        default="",
+        description="The public half of a key of the team that was split: like `split`.",
+    )
 
 
 class Log(Section):
@@ -224,7 +228,7 @@ def _problems(settings: Settings) -> Iterator[str]:
     plain = parts.scheme == "http" and _is_loopback(parts.hostname or "")
     if (parts.scheme != "https" and not plain) or parts.path not in ("", "/"):
         yield "relay.address: must be https://host:port (http:// on loopback only)"
-    if not keys.door and not keys.split and not keys.team:
+    if not (keys.door or keys.split or keys.team or keys.team_split):
         yield (
             "keys.door: is missing, with keys.split and keys.team: a vault without a key opens"
             " nothing; `louverd moderation vault-key` makes one"
