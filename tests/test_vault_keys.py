@@ -24,7 +24,7 @@ from crypto_modes.keys import TeamKey
 from crypto_modes.shamir import Share
 from server.team import keygen
 from server.vault import settings, staff
-from server.vault.keys import Split, open_keys
+from server.vault.keys import KeyState, Split, SplitState, open_keys
 from server.vault.officers import Officers
 from tests.test_grants import NOW, STAFF
 from tests.vault_rig import DOOR, Vault, granted
@@ -81,11 +81,12 @@ async def test_the_last_share_that_is_needed_opens_it(meeting: Meeting) -> None:
     assert "1 of 3 shares" in await meeting.closed()
     assert await meeting.hand_in("luis", 0) == Sharing(2, 3)
     assert "2 of 3 shares" in await meeting.closed()
-    told = {"together": False, "shares": 2, "needed": 3}
-    assert meeting.vault.keys.status() == {"doors": 0, "team": 1, "split": told}
+    told = SplitState("the vault's key", together=False, shares=2, needed=3)
+    assert meeting.vault.keys.state() == KeyState(0, 1, (told,))
     assert await meeting.hand_in("auda", 2) == Sharing(3, 3)
     assert meeting.vault.texts(await meeting.vault.open(granted())) == ["HARM-0007"]
-    assert meeting.split.status() == {"together": True, "shares": 0, "needed": 3}
+    told = SplitState("the vault's key", together=True, shares=0, needed=3)
+    assert meeting.split.state() == told
     assert [entry.actor for entry in meeting.vault.log.of("keys")] == ["sven", "luis", "auda"]
 
 
@@ -221,10 +222,10 @@ def test_keys_come_from_the_files_that_the_settings_name(tmp_path: Path) -> None
     secret, public, _ = keygen(tmp_path, "vault")
     team, _, _ = keygen(tmp_path, "team")
     given = settings.Keys(door=(str(secret),), team=(str(team),))
-    assert open_keys(given, lambda: 0.0, uncounted).status() == {"doors": 1, "team": 1}
+    assert open_keys(given, lambda: 0.0, uncounted).state() == KeyState(1, 1)
     halves = open_keys(settings.Keys(split=str(public)), lambda: 0.0, uncounted)
-    told = {"together": False, "shares": 0, "needed": 0}
-    assert halves.status() == {"doors": 0, "team": 0, "split": told}
+    told = SplitState("the vault's key", together=False, shares=0, needed=0)
+    assert halves.state() == KeyState(0, 0, (told,))
     with pytest.raises(BadConfig, match=r"keys\.split: .*holds no public key"):
         open_keys(settings.Keys(split=str(secret)), lambda: 0.0, uncounted)
     with pytest.raises(BadConfig, match=r"keys\.door: .*missing"):

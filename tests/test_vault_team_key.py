@@ -15,7 +15,7 @@ from crypto_modes.keys import TeamKey
 from crypto_modes.reports import Report, seal
 from server.team import keygen
 from server.vault import settings
-from server.vault.keys import Split, open_keys
+from server.vault.keys import KeyState, Split, SplitState, open_keys
 from tests.reported import TEAM, insults, report_of
 from tests.test_grants import STAFF
 from tests.test_vault_keys import HOURS, officers_of, uncounted
@@ -69,8 +69,8 @@ async def test_a_report_is_opened_once_enough_officers_met(team: Team) -> None:
     assert await team.opens()
     told = [each.detail for each in team.vault.log.of("keys")]
     assert told == [{"outcome": "share handed in", "key": "the team's key"}] * 2
-    status = {"together": True, "shares": 0, "needed": 2}
-    assert team.vault.keys.status() == {"doors": 1, "team": 0, "team_split": status}
+    state = SplitState("the team's key", together=True, shares=0, needed=2)
+    assert team.vault.keys.state() == KeyState(1, 0, (state,))
     team.clock[0] = HOURS
     assert not await team.opens()
 
@@ -135,8 +135,8 @@ def test_the_setting_names_the_public_half(tmp_path: Path) -> None:
     _, door, _ = keygen(tmp_path, "vault")
     flags = [f"keys.team_split={public}"]
     found = open_keys(settings.load(None, flags).keys, lambda: 0.0, uncounted)
-    told = {"together": False, "shares": 0, "needed": 0}
-    assert found.status() == {"doors": 0, "team": 0, "team_split": told}
+    told = SplitState("the team's key", together=False, shares=0, needed=0)
+    assert found.state() == KeyState(0, 0, (told,))
     both = settings.load(None, [*flags, f"keys.split={door}"]).keys
     assert len(open_keys(both, lambda: 0.0, uncounted).splits()) == 2
     with pytest.raises(BadConfig, match=r"keys\.team_split: .*no public key"):

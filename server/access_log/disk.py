@@ -76,7 +76,8 @@ Make = Callable[[int], Row]
 
 
 class Disk:
-    """The files of one log; ``open`` first, then from one thread at a time.
+    """The files of one log; ``open`` first, then from one thread at a time. ``lost`` says why
+    nothing can be entered any more, once that is so.
 
     Everything after ``open`` raises ``LogUnavailable`` for whatever the disk does.
     """
@@ -84,7 +85,7 @@ class Disk:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._path = data / DATABASE
-        self._lost = ""
+        self.lost = ""
         self._db: apsw.Connection | None = None
 
     def open(self) -> None:
@@ -269,8 +270,8 @@ class Disk:
     # Faults
 
     def _guarded(self, work: Callable[[], T]) -> T:
-        if self._lost:
-            raise LogUnavailable(WIRE_TEXT, advice=self._lost)
+        if self.lost:
+            raise LogUnavailable(WIRE_TEXT, advice=self.lost)
         try:
             return work()
         except (apsw.Error, OSError) as error:
@@ -288,14 +289,14 @@ class Disk:
             # Where the file was cut short nothing was promised; a sync that failed is final.
             final = error.errno not in _NO_ROOM or isinstance(error, _SyncFailed)
         if final:
-            self._lost = advice
+            self.lost = advice
         return LogUnavailable(WIRE_TEXT, retry_after=faults.RETRY_AFTER, advice=advice)
 
     def _roll_back(self) -> None:
         if self._db is None:
             return
         with suppress(apsw.Error):
-            if self._lost:
+            if self.lost:
                 # Nothing more may be written, not even when the file is closed.
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             if self._db.in_transaction:

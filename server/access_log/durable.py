@@ -117,17 +117,22 @@ class DurableLog:
     async def append(self, entries: Sequence[Entry]) -> Receipt:
         if not 1 <= len(entries) <= ENTRIES_LIMIT:
             raise BadArgument(f"1 to {ENTRIES_LIMIT} entries are entered at once")
-        if self._closed or len(self._waiting) >= BACKLOG:
-            why = "the access log is closed" if self._closed else "the disk does not keep up"
-            raise LogUnavailable(WIRE_TEXT, advice=why)
-        if self._contradicted is not None:
-            raise LogUnavailable(WIRE_TEXT, advice=self._contradicted.advice)
+        self._check_open()
         loop = asyncio.get_running_loop()
         waiting = _Waiting([self._make(each) for each in entries], loop.create_future())
         self._waiting.append(waiting)
         if self._turning is None:
             self._turning = loop.create_task(self._turn(), name="access log")
         return await waiting.future
+
+    async def show(self) -> None:
+        """Show the newest head to the witnesses now. Raises ``LogUnavailable`` where this log takes
+        no entry: it is closed, its disk is lost, or too few of them sign."""
+        self._check_open()
+        if self._disk.lost:
+            raise LogUnavailable(WIRE_TEXT, advice=self._disk.lost)
+        if self._witnesses:
+            await self._shown()
 
     async def tile(self, tile: Tile) -> bytes:
         """See ``Disk.tile``."""
@@ -156,6 +161,13 @@ class DurableLog:
         """By which a conversation's users find its leaves of the days ``first`` to ``last``."""
         secret = self._disk.secret
         return [access_log.day_key(secret, conversation, day) for day in range(first, last + 1)]
+
+    def _check_open(self) -> None:
+        if self._closed or len(self._waiting) >= BACKLOG:
+            why = "the access log is closed" if self._closed else "the disk does not keep up"
+            raise LogUnavailable(WIRE_TEXT, advice=why)
+        if self._contradicted is not None:
+            raise LogUnavailable(WIRE_TEXT, advice=self._contradicted.advice)
 
     async def _turn(self) -> None:
         while self._waiting:

@@ -38,10 +38,15 @@ class Asker(Protocol):
 
 
 class Beside:
-    """One witness: its key, and the way to it."""
+    """One witness: its key, and the way to it. ``signs`` says whether it did when it was last
+    asked; ``newest`` is the largest size that it signed since this process began, ``time`` when
+    (seconds), 0 for none.
+    """
 
     def __init__(self, verifier: Verifier, asker: Asker) -> None:
         self.verifier = verifier
+        self.signs = False
+        self.newest = self.time = 0
         self._asker = asker
         self._seen = 0
 
@@ -50,6 +55,12 @@ class Beside:
 
         Raises ``Contradicted``.
         """
+        self.signs = False
+        found = await self._sign(head, prove)
+        self.signs = found is not None
+        return found
+
+    async def _sign(self, head: Note, prove: Prove) -> Signature | None:
         size = Checkpoint.decode(head.text).size
         try:
             status, body = await self._ask(head, size, prove)
@@ -60,10 +71,10 @@ class Beside:
             if status != HTTPStatus.OK:
                 return None
             signed = Note.decode(head.encode() + body)
-            signed.verify((self.verifier,))
+            self.time = signed.verify((self.verifier,))[self.verifier]
         except (ConnectionLost, LogRefused):
             return None
-        self._seen = size
+        self._seen = self.newest = size
         own = (self.verifier.name, self.verifier.id)
         # Of what it answered, one signature that was verified, and nothing else.
         return next(each for each in signed.signatures if (each.name, each.id) == own)
@@ -104,18 +115,18 @@ class Witnesses:
     """All of them; ``quorum`` of them must have signed before an entry counts, 0: none must."""
 
     def __init__(self, beside: Sequence[Beside] = (), quorum: int = 0) -> None:
-        self._beside = beside
+        self.beside = beside
         self.quorum = quorum
 
     def __len__(self) -> int:
-        return len(self._beside)
+        return len(self.beside)
 
     async def sign(self, head: Note, prove: Prove) -> Note:
         """``head`` with the signatures of all who gave theirs.
 
         Raises ``LogUnavailable`` where fewer than ``quorum`` did, and ``Contradicted``.
         """
-        found = await asyncio.gather(*(each.sign(head, prove) for each in self._beside))
+        found = await asyncio.gather(*(each.sign(head, prove) for each in self.beside))
         added = [each for each in found if each is not None]
         if len(added) < self.quorum:
             raise LogUnavailable(

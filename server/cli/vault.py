@@ -25,6 +25,10 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="One setting, before the file.", metavar="KEY=VALUE"),
 ]
+Address = Annotated[
+    str, typer.Option("--vault", help="Where it is, unless where the settings say.")
+]
+Authority = Annotated[str, typer.Option(help="Who signed its certificate (PEM).")]
 
 
 @vault.command()
@@ -82,14 +86,45 @@ def split(
 
 
 @vault.command()
+def status(
+    address: Address = "",
+    authority: Authority = "",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: one object.")] = False,
+    file: File = None,
+    set: Set = None,
+) -> None:
+    """Say whether the running vault would open what it is there for, and if not, why.
+
+    Exit code 0 where it would, 1 where something is in the way, 3 where no vault answers.
+    """
+    import asyncio
+
+    import msgspec
+
+    from crypto_modes.errors import ConnectionLost, VaultUnavailable
+    from server.cli.vault_words import lines
+    from server.vault.operator import At, state
+    from server.vault.settings import load
+
+    settings = load(file, set or (), checked=False)
+    try:
+        found = asyncio.run(state(settings, At(address, authority)))
+    except VaultUnavailable as error:
+        raise ConnectionLost(str(error)) from None
+    for line in [msgspec.json.encode(found).decode()] if as_json else lines(found):
+        typer.echo(line)
+    for problem in found.problems:
+        typer.echo(f"louverd: {problem}", err=True)
+    raise typer.Exit(1 if found.problems else 0)
+
+
+@vault.command()
 def reconcile(
     day: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only this day (UTC).")
     ] = None,
-    address: Annotated[
-        str, typer.Option("--vault", help="Where it is, unless where the settings say.")
-    ] = "",
-    authority: Annotated[str, typer.Option(help="Who signed its certificate (PEM).")] = "",
+    address: Address = "",
+    authority: Authority = "",
     file: File = None,
     set: Set = None,
 ) -> None:
@@ -101,11 +136,11 @@ def reconcile(
 
     import msgspec
 
-    from server.vault.operator import reconciled
+    from server.vault.operator import At, reconciled
     from server.vault.settings import load
 
     settings = load(file, set or (), checked=False)
-    found = asyncio.run(reconciled(settings, address, authority))
+    found = asyncio.run(reconciled(settings, At(address, authority)))
     days = [each for each in found.days if day is None or each.day == str(day.date())]
     for each in days:
         typer.echo(msgspec.json.encode(each).decode())

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
@@ -36,9 +37,10 @@ from server.vault.opening import Heads, Opening
 from server.vault.reconciling import Reconciling
 from server.vault.relay import Relay
 from server.vault.reported import Reported
-from server.vault.routes import reconciled, routes
+from server.vault.routes import for_operator, routes
 from server.vault.settings import Settings
 from server.vault.staff import Staff
+from server.vault.state import Looking
 
 TOKEN_LIMIT = 256
 # A quorum waits for the slowest witness, and so does who reads.
@@ -70,7 +72,8 @@ class App:
         private_directory(data, "data")
         logs.configure(settings.log.level, settings.log.format, secret_file(data / "log.key", 32))
         token = relay_token(settings)
-        self.log = log = DurableLog(data, witnesses=self._witnesses())
+        witnesses = self._witnesses()
+        self.log = log = DurableLog(data, witnesses=witnesses)
         await log.open()
         self._closing.push_async_callback(log.close)
         count = Count(data / "unwrapped")
@@ -97,12 +100,20 @@ class App:
             asking=asking, refusals=refusals, relay=relay, keys=self.keys, log=log, now=now_ms
         )
         self.reconciling = Reconciling(count, log, now_ms)
+        looking = Looking(
+            keys=self.keys,
+            log=log,
+            witnesses=witnesses,
+            relay=relay,
+            staff=self.staff,
+            reconciling=self.reconciling,
+        )
         officers = Officers(self.keys, asking, refusals, log, now_ms)
         notice = settings.notice_days
         await self._listen(
             [
                 *routes(asking, opening, reported, officers, self.status),
-                reconciled(self.reconciling, token),
+                *for_operator(self.reconciling, looking, token),
                 *log_routes(log, asking.of_request, token, notice_days=notice, now=now_ms),
             ]
         )
@@ -136,7 +147,8 @@ class App:
     def status(self) -> Mapping[str, object]:
         """What runs, as JSON can say it."""
         checkpoint = {"log": self.log.verifier.encode(), "entries": self.log.size}
-        counted = {"key": self.keys.status(), "data_keys": self.reconciling.newest.status()}
+        keys = msgspec.to_builtins(self.keys.state())
+        counted = {"key": keys, "data_keys": self.reconciling.newest.status()}
         return {"port": self.host.port, **counted, **checkpoint}
 
 

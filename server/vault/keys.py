@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from crypto_modes import door, shamir, vault
 from crypto_modes.errors import (
     BadConfig,
@@ -24,6 +26,25 @@ from crypto_modes.reports import Report, Sealed
 from crypto_modes.shamir import Share
 from server.secrets_file import secret_file
 from server.vault.settings import Keys as KeySettings
+
+
+class SplitState(msgspec.Struct, frozen=True):
+    """Of a key that was split: whether it is together, and else how many shares wait, of how many
+    that are ``needed``: 0 before the first one said."""
+
+    whose: str
+    together: bool
+    shares: int
+    needed: int
+
+
+class KeyState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is there, without a secret: how many keys of doors and of the team are in files, and
+    those that were split."""
+
+    doors: int
+    team: int
+    split: tuple[SplitState, ...] = ()
 
 
 class Split:
@@ -111,9 +132,9 @@ class Split:
         not together."""
         return self.secret() if wrapped[: len(self._door)] == self._door else None
 
-    def status(self) -> dict[str, object]:
+    def state(self) -> SplitState:
         """What is there, without a secret."""
-        return {"together": self.together, "shares": self.here, "needed": self.needed}
+        return SplitState(self.whose, self.together, self.here, self.needed)
 
 
 class Keys:
@@ -170,14 +191,10 @@ class Keys:
         """The keys that were split."""
         return tuple(each for each in (self.split, self.team_split) if each is not None)
 
-    def status(self) -> dict[str, object]:
+    def state(self) -> KeyState:
         """What is there, without a secret."""
-        told: dict[str, object] = {"doors": len(self._doors), "team": len(self._team)}
-        if self.split is not None:
-            told |= {"split": self.split.status()}
-        if self.team_split is not None:
-            told |= {"team_split": self.team_split.status()}
-        return told
+        split = tuple(each.state() for each in self.splits())
+        return KeyState(len(self._doors), len(self._team), split)
 
     def check_together(self, wrapped: bytes) -> None:
         """Raises ``KeyServiceUnavailable`` where this is behind a door whose key is not together.

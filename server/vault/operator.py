@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from http import HTTPStatus
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,26 +16,44 @@ from server.calls import Caller
 from server.vault.app import relay_token
 from server.vault.reconciling import RECONCILED, Reconciled
 from server.vault.settings import Settings
+from server.vault.state import STATE, State
 
 SECONDS = 60.0  # a vault that was just started reads its whole log first
 ANSWER_LIMIT = 16 << 20
 
 
-async def reconciled(settings: Settings, address: str = "", authority: str = "") -> Reconciled:
-    """Unwrapped and announced data keys of all days. Raises ``BadConfig``, ``VaultUnavailable``.
+T = TypeVar("T")
 
-    ``address`` and ``authority`` (PEM) are needed where the settings do not tell how to get there.
-    """
+
+class At(NamedTuple):
+    """How to get to the vault; ``authority`` is a PEM file. Both are needed where the settings do
+    not tell."""
+
+    address: str = ""
+    authority: str = ""
+
+
+async def reconciled(settings: Settings, at: At) -> Reconciled:
+    """Unwrapped and announced data keys of all days. Raises ``BadConfig``, ``VaultUnavailable``."""
+    return await _ask(settings, at, RECONCILED, Reconciled)
+
+
+async def state(settings: Settings, at: At) -> State:
+    """How it is. Raises ``BadConfig``, and ``VaultUnavailable`` where it does not say."""
+    return await _ask(settings, at, STATE, State)
+
+
+async def _ask(settings: Settings, at: At, path: str, kind: type[T]) -> T:
     listen = settings.listen
     scheme = "https" if listen.certificate else "http"
-    address = address or f"{scheme}://{listen.address}:{listen.port}"
+    address = at.address or f"{scheme}://{listen.address}:{listen.port}"
     headers = {"Authorization": f"Bearer {relay_token(settings)}"}
-    authority = authority or listen.certificate
+    authority = at.authority or listen.certificate
     with closing(Caller(address, authority, seconds=SECONDS, limit=ANSWER_LIMIT)) as caller:
         try:
-            status, answer = await caller.ask("GET", RECONCILED, headers=headers)
+            status, answer = await caller.ask("GET", path, headers=headers)
             if status == HTTPStatus.OK:
-                return msgspec.json.decode(answer, type=Reconciled)
+                return msgspec.json.decode(answer, type=kind)
             why = f"refused with {status}"
         except ConnectionLost as error:
             why = str(error)

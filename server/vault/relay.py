@@ -17,6 +17,7 @@ from crypto_modes.errors import (
     ConnectionLost,
     Forbidden,
     GrantRefused,
+    LouverError,
     StoreUnavailable,
 )
 from crypto_modes.reports import Sealed
@@ -53,6 +54,23 @@ class Relay:
     def close(self) -> None:
         """Ask nothing more."""
         self._caller.close()
+
+    @property
+    def address(self) -> str:
+        """Where it is asked."""
+        return self._caller.address
+
+    async def away(self) -> str:
+        """Why it does not answer this vault, in words for its operator; empty where it does."""
+        try:
+            await self._ask("GET", f"reports/{bytes(16).hex()}")
+        except Forbidden:
+            pass  # there is no such report, says a relay that knows our token
+        except StoreUnavailable as error:
+            return error.advice
+        except LouverError as error:
+            return str(error)
+        return ""
 
     async def records(
         self, conversation: bytes, first: int, last: int, known: int, case: bytes

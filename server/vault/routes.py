@@ -7,6 +7,7 @@ routes of the access log are the log's.
 GET     /healthz           200 while the process lives
 GET     /vault/v1/status   what runs and which shares are missing; no secret
 GET     /vault/v1/reconciled  unwrapped and announced data keys by day; with the relay's token
+GET     /vault/v1/state    ``state.State``; looks at relay and witnesses too; with that token
 POST    /vault/v1/open     ``disclosure.OpenCall``: all messages in the scope of a grant
 POST    /vault/v1/report   ``disclosure.ReportCall``: a sealed report and what of it is proven
 POST    /vault/v1/shares   ``disclosure.ShareCall``: an officer's share of the vault's key
@@ -31,6 +32,7 @@ from server.vault.officers import Officers
 from server.vault.opening import Opening
 from server.vault.reconciling import RECONCILED, Reconciling
 from server.vault.reported import Reported
+from server.vault.state import STATE, Looking
 
 
 def routes(
@@ -76,14 +78,18 @@ def routes(
     ]
 
 
-def reconciled(reconciling: Reconciling, token: str) -> Route:
+def for_operator(reconciling: Reconciling, looking: Looking, token: str) -> list[Route]:
     """What the vault's operator asks; ``token`` is the relay's, which he has as well."""
 
     async def compare(request: Request) -> Response:
         authorize(request, token, "vault.token")
         return _json(await reconciling.compare())
 
-    return Route(RECONCILED, compare)
+    async def state(request: Request) -> Response:
+        authorize(request, token, "vault.token")
+        return _json(await looking.state())
+
+    return [Route(RECONCILED, compare), Route(STATE, state)]
 
 
 def _json(answer: object) -> Response:
