@@ -125,6 +125,23 @@ class Proposals:
             self._trust.client(mode)
         return await self._propose(peer, pending.policy.modes, exactly=named)
 
+    async def withdraw(self, peer: bytes) -> wire.Policy:
+        """End the proposal that waits, whoever made it; the policy that stays in force.
+
+        What is signed is the next epoch, with the modes as they are: with that, the proposal fits
+        nowhere in the chain any more, and no relay can bring it back to who knows this epoch.
+        Raises ``BadArgument`` where none waits (any more), ``LimitExceeded`` where one was
+        withdrawn less than a day ago; otherwise as ``propose``.
+        """
+        current = await self._trust.policy(peer, fresh=True)
+        if await self.pending(peer) is None:
+            raise BadArgument("no proposal waits for an answer")
+        try:
+            return await self._propose(peer, current.modes)
+        except ModeMismatch:
+            await self._trust.policy(peer, fresh=True)
+            raise BadArgument("it is too late: both of you have agreed meanwhile") from None
+
     def private(self, mode: str) -> bool:
         """Whether ``mode`` declares that not even a compelled operator can read it."""
         return self._trust.private(mode)

@@ -38,6 +38,8 @@ class Command(NamedTuple):
 async def _mode(talk: Talk, argument: str) -> None:
     if argument == "agree":
         await _agree(talk)
+    elif argument in ("withdraw", "decline"):
+        await talk.chat.proposals.withdraw(talk.peer)
     elif argument:
         mode, *kinds = argument.split()
         policy = await talk.chat.proposals.ask_for(talk.peer, mode, kinds)
@@ -237,7 +239,7 @@ COMMANDS = {
         Command(
             "/mode",
             "[MODE [KIND]]",
-            "who can read; with MODE: ask for another, or agree",
+            "who can read; with MODE: ask for another; agree, decline, withdraw",
             _mode,
         ),
         Command(

@@ -284,11 +284,12 @@ class Talk:
         if proposal.by != self.peer:
             return (
                 f"* you have proposed {said}. Nothing changes unless {self.name} agrees"
-                f" before {mode_words.until(policy.deadline)}"
+                f" before {mode_words.until(policy.deadline)}. To take it back: /mode withdraw"
             )
         self.proposed = digest(policy)
         return (
-            f"* {self.name} proposes {said}. To agree: /mode agree. Until you do, nothing changes"
+            f"* {self.name} proposes {said}. To agree: /mode agree; to end it: /mode decline."
+            " Until you agree, nothing changes"
         )
 
     def _rolled_back_words(self, by: bytes, policy: wire.Policy) -> str:

@@ -103,7 +103,7 @@ class Pins:
             missing = 0 if current is None else offered.epoch - 1
             raise Need(NeedPolicy(offered.conversation, self._peer(offered), missing))
         self._check_keys(offered, keys)
-        policy.check_link(current, offered, self._strengths)
+        lacking = policy.check_link(current, offered, self._strengths)
         signers = [
             account
             for account, mark in zip(
@@ -111,7 +111,7 @@ class Pins:
             )
             if mark and account in keys
         ]
-        if len(signers) != 1:  # two would be in force
+        if len(signers) != 1 or not lacking:  # or it would be in force
             raise KeyRefused("a proposal has one signature, under a key that is known here")
         return signers[0]
 
@@ -218,7 +218,7 @@ class Pins:
             return
         if policy.change(older.modes, newer.modes, self._strengths) == "lowered":
             raise BelowFloor("a weaker mode needs the signatures of both users; nothing changed")
-        raise KeyRefused("a change of mode needs the signature of a user; nothing changed")
+        raise KeyRefused("an epoch needs the signature of a user; nothing changed")
 
     def _put(self, offered: wire.Policy, oldest: int, newest: int) -> None:
         policy.change(offered.modes, offered.modes, self._strengths)  # refuses unknown modes

@@ -10,6 +10,9 @@ meanwhile::
     prepared ──signed──► ready ──deadline──► in_force        prepared ──deadline──► rolled_back
      only the old         both, for 10 s       only the new    only the old
 
+An epoch that leaves the modes as they are withdraws the one that is prepared: it takes its place in
+the chain, so that the proposal fits nowhere any more, whoever signs it later. One signature does.
+
 On the wire ``ready`` and ``in_force`` are one: clients send in the new epoch from ``ready`` on,
 and what they had under way in the old one still arrives.
 """
@@ -28,11 +31,13 @@ from crypto_modes.errors import (
     BadArgument,
     FrameRefused,
     KeyRefused,
+    LimitExceeded,
     ModeMismatch,
 )
 from crypto_modes.primitives import KEY_SIZE, H, ed25519_verify
 
 SIGNING_TIME = 24 * 60 * 60 * 1000  # a prepared epoch waits this long for the peer's signature
+WITHDRAWAL_REST = SIGNING_TIME  # or one user could make epochs for the other to follow without end
 OVERLAP = 10_000  # both epochs are accepted for this long after a change
 CLOCK_SKEW = 5 * 60 * 1000  # how far a proposer's clock may run ahead
 
@@ -61,7 +66,7 @@ ON_WIRE: dict[Phase, Literal["in_force", "prepared", "rolled_back"]] = {
     "rolled_back": "rolled_back",
 }
 # Raising takes one user; lowering any kind takes both, so that no one is exposed by the other.
-SIGNERS: dict[Change, int] = {"raised": 1, "lowered": 2}
+SIGNERS: dict[Change, int] = {"raised": 1, "same": 1, "lowered": 2}
 
 
 def conversation_id(a: bytes, b: bytes) -> bytes:
@@ -178,7 +183,7 @@ def check_link(older: wire.Policy, newer: wire.Policy, strengths: Mapping[str, i
     Raises:
         ModeMismatch: ``newer`` does not follow ``older``, or names a mode nobody registered.
         KeyRefused: a signature that is there does not verify.
-        FrameRefused: ``newer`` changes nothing.
+        FrameRefused: ``newer`` is not complete.
     """
     parties = (older.conversation, older.first, older.second)
     if (newer.conversation, newer.first, newer.second) != parties:
@@ -187,8 +192,6 @@ def check_link(older: wire.Policy, newer: wire.Policy, strengths: Mapping[str, i
         raise ModeMismatch(f"this policy does not follow epoch {older.epoch}; ask for it again")
     signed = record(newer)  # also checks that it is complete
     kind = change(older.modes, newer.modes, strengths)
-    if kind == "same":
-        raise FrameRefused("this policy changes nothing; name a kind and another mode for it")
     present = [(key, mark) for key, mark in zip(newer.keys, newer.signatures, strict=True) if mark]
     for key, signature in present:
         ed25519_verify(key, signature, signed)
@@ -201,6 +204,7 @@ def propose(
     proposal: wire.SetPolicy,
     proposer: bytes,
     *,
+    before: wire.Policy | None = None,
     keys: Mapping[bytes, bytes],
     strengths: Mapping[str, int],
     now: int,
@@ -208,7 +212,8 @@ def propose(
     """What a relay makes of a signed proposal: the next epoch, in force or still prepared.
 
     ``pending`` is the prepared epoch, if any: the same proposal by the other user completes it,
-    a different one replaces it. Where both proposed the same at once, the second is refused: two
+    a different one replaces it, and one of the modes that are in force withdraws it; ``before`` is
+    the epoch before ``current``. Where both proposed the same at once, the second is refused: two
     records of one wish would never be in force, and each would replace the other. ``strengths``
     holds only modes that this relay may use.
 
@@ -216,7 +221,8 @@ def propose(
         ModeMismatch: not the epoch after ``current``, a mode that is not registered, or the other
             user proposed the same before: sign that.
         KeyRefused: the proposer has no account key, or did not sign exactly this.
-        FrameRefused: nothing changes, or ``created`` is far from now.
+        FrameRefused: nothing changes or is withdrawn, or ``created`` is far from now.
+        LimitExceeded: ``current`` was a withdrawal too, less than a day ago.
     """
     if proposal.epoch != current.epoch + 1 or proposal.modes is None:
         raise ModeMismatch(f"the next epoch is {current.epoch + 1}; propose its modes for it")
@@ -226,7 +232,10 @@ def propose(
     mine = proposer == candidate.second
     if not candidate.keys[mine] or not proposal.signature:
         raise KeyRefused("publish an account key, and sign the policy record with it")
-    if pending is not None and phase(pending, now) == "prepared":
+    waits = pending is not None and phase(pending, now) == "prepared"
+    if candidate.modes == current.modes:
+        _check_withdrawal(current, before, now, waits=waits)
+    elif pending is not None and waits:
         _check_not_crossing(candidate, pending, theirs=not mine)
     signatures = _joined(candidate, pending, now)
     signatures[mine] = proposal.signature
@@ -235,6 +244,18 @@ def propose(
     if not check_link(current, candidate, strengths):
         reached = TRANSITIONS[reached, "signed"]
     return msgspec.structs.replace(candidate, state=ON_WIRE[reached], deadline=now + LASTS[reached])
+
+
+def _check_withdrawal(
+    current: wire.Policy, before: wire.Policy | None, now: int, *, waits: bool
+) -> None:
+    if not waits:
+        raise FrameRefused("this policy changes nothing; name a kind and another mode for it")
+    again = before is not None and before.modes == current.modes
+    if again and now - current.created < WITHDRAWAL_REST:
+        raise LimitExceeded(
+            "a proposal was withdrawn here less than a day ago; this one runs out by itself"
+        )
 
 
 def _check_not_crossing(candidate: wire.Policy, pending: wire.Policy, *, theirs: bool) -> None:

@@ -147,14 +147,21 @@ class Conversations:
             current = policies.in_force(conversation.epochs, now)
             newest = conversation.epochs[-1]
             pending = newest if newest.epoch > current.epoch else None
-            strengths = self._strengths
+            epochs = conversation.epochs
             policy = policies.propose(
-                current, pending, frame, proposer, keys=keys, strengths=strengths, now=now
+                current,
+                pending,
+                frame,
+                proposer,
+                before=next((each for each in epochs if each.epoch == current.epoch - 1), None),
+                keys=keys,
+                strengths=self._strengths,
+                now=now,
             )
             if not self._keyed.isdisjoint(policy.modes.values()) and not all(policy.keys):
                 raise UnknownDevice("one of the two users has published no keys yet")
             await self._store.put_policy(policy)
-            kept = [each for each in conversation.epochs if each.epoch != policy.epoch]
+            kept = [each for each in epochs if each.epoch != policy.epoch]
             conversation.settle([*kept, policy])
             self._await(policy)
             return policy

@@ -270,6 +270,10 @@ async def test_scripts_show_and_set_the_mode_of_a_conversation(
     code, out, _ = await louver("policy", "agree", "alice", named, "--home", bob, "--json")
     agreed = json.loads(out)
     assert (code, agreed["state"], agreed["modes"]) == (0, "in_force", asked["modes"])
+    assert (await louver("policy", "set", "alice", "tls", "--home", bob))[0] == 0
+    code, out, _ = await louver("policy", "withdraw", "bob", "--home", alice, "--json")
+    stays = json.loads(out)
+    assert (code, stays["state"], stays["modes"]) == (0, "in_force", agreed["modes"])
     code, _, err = await louver("policy", "set", "alice", "rot13", "--home", bob)
     assert (code, "does not know the mode 'rot13'" in err) == (1, True)
 

@@ -96,6 +96,25 @@ def agree(
     options.run(work, options.place(home, profile), as_json)
 
 
+@app.command()
+def withdraw(
+    name: str,
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """End the proposal that waits in the conversation with NAME, yours or theirs."""
+
+    async def work(terms: Terms) -> None:
+        from client.commands import opened
+
+        async with opened(terms) as chat:
+            peer = await chat.look_up(name)
+            _print(terms, chat, name, await chat.proposals.withdraw(peer))
+
+    options.run(work, options.place(home, profile), as_json)
+
+
 def _print(terms: Terms, chat: Chat, name: str, policy: wire.Policy, *, by: bytes = b"") -> None:
     """One policy; ``by`` whoever has proposed it, where it is not in force."""
     from client import mode_words, wording

@@ -198,7 +198,8 @@ def policies() -> list[dict[str, Any]]:
         vector("altered after signing", "KeyRefused", first, altered),
         vector("another previous policy", "ModeMismatch", first, unlinked),
         vector("a mode nobody knows", "ModeMismatch", first, epoch(first, modes("rot13"), ALICE)),
-        vector("nothing changes", "FrameRefused", first, epoch(first, modes("tls"), ALICE)),
+        vector("one user keeps the modes", "ok", strong, epoch(strong, modes("e2ee"), BOB)),
+        vector("nobody keeps the modes", "KeyRefused", strong, epoch(strong, modes("e2ee"))),
     ]
 
 
