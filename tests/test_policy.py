@@ -15,7 +15,6 @@ from crypto_modes.errors import (
     BadArgument,
     FrameRefused,
     KeyRefused,
-    LimitExceeded,
     LouverError,
     ModeMismatch,
 )
@@ -196,51 +195,6 @@ def test_of_two_equal_proposals_at_once_the_second_is_to_sign_the_first(first: b
     # One's own may be renewed.
     renewed = proposal(current, first, every("tls"), created=NOW + 1)
     assert propose(current, first, renewed, prepared).created == NOW + 1
-
-
-@pytest.mark.parametrize("account", [ALICE, BOB])
-def test_either_user_withdraws_what_waits(account: bytes) -> None:
-    first = first_epoch("e2ee")
-    prepared = propose(first, ALICE, proposal(first, ALICE, every("tls")))
-    kept = propose(first, account, proposal(first, account, every("e2ee")), prepared)
-    assert (kept.state, kept.epoch, kept.modes) == ("in_force", 2, first.modes)
-    # Signed by both after all, it follows nothing that is in force.
-    both = (prepared.signatures[0], ed25519_sign(SEEDS[BOB], policy.record(prepared)))
-    late = msgspec.structs.replace(prepared, signatures=both, state="in_force")
-    assert policy.check_link(first, late, STRENGTHS) == 0
-    with pytest.raises(ModeMismatch):
-        policy.check_link(kept, late, STRENGTHS)
-
-
-def test_where_nothing_waits_nothing_is_withdrawn() -> None:
-    first = first_epoch("e2ee")
-    same = proposal(first, ALICE, every("e2ee"))
-    with pytest.raises(FrameRefused, match="changes nothing"):
-        propose(first, ALICE, same)
-    prepared = propose(first, ALICE, proposal(first, ALICE, every("tls")))
-    over = NOW + policy.SIGNING_TIME
-    with pytest.raises(FrameRefused, match="changes nothing"):
-        propose(first, ALICE, same, prepared, over)
-    assert propose(first, ALICE, same, prepared, over - 1).epoch == 2
-
-
-def test_one_user_cannot_make_epochs_without_end() -> None:
-    """Every one of them is kept by the relay, and fetched and checked by all devices of both."""
-    first = first_epoch("e2ee")
-    prepared = propose(first, ALICE, proposal(first, ALICE, every("tls")))
-    kept = propose(first, ALICE, proposal(first, ALICE, every("e2ee")), prepared)
-
-    def again(now: int, before: wire.Policy) -> wire.Policy:
-        waits = propose(kept, ALICE, proposal(kept, ALICE, every("tls"), now), now=now)
-        same = proposal(kept, ALICE, every("e2ee"), now)
-        given = {"keys": KEYS, "strengths": STRENGTHS, "now": now}
-        return policy.propose(kept, waits, same, ALICE, before=before, **given)  # type: ignore[arg-type]  # by name
-
-    with pytest.raises(LimitExceeded, match="runs out by itself"):
-        again(NOW + policy.WITHDRAWAL_REST - 1, first)
-    assert again(NOW + policy.WITHDRAWAL_REST, first).epoch == 3
-    # After a change of mode the next one may be withdrawn at once.
-    assert again(NOW + 1, first_epoch("tls")).epoch == 3
 
 
 def test_a_rolled_back_proposal_counts_for_nothing() -> None:

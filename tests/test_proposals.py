@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from client import RolledBack
-from client.proposals import Signing
 from client.terminal import UNAUDITED, Talk
 from crypto_modes import policy, wire
 from crypto_modes.errors import BadArgument, ModeMismatch, NotInThisMode, UnknownDevice
@@ -262,47 +261,6 @@ async def test_another_change_ends_a_proposal(start_relay: StartRelay) -> None:
         assert await alice.proposals.pending(bob.account) is None
         current = await alice.policy("bob")
         assert (current.modes["text"], current.modes["image"]) == ("e2ee", "e2ee")
-
-
-async def test_a_proposal_is_withdrawn_or_declined_in_words(start_relay: StartRelay) -> None:
-    async with screens(await start_relay("e2ee")) as (alice, bob):
-        alice.typed.put_nowait("/mode withdraw")
-        await alice.see("no proposal waits")
-        alice.typed.put_nowait("/mode tls")
-        await alice.see("To take it back: /mode withdraw")
-        await bob.see("/mode decline")
-        alice.typed.put_nowait("/mode withdraw")
-        for end, whose in ((alice, "your proposal"), (bob, "alice's proposal")):
-            await end.see(f"{whose} is over without both of you agreeing (mode tls")
-        bob.typed.put_nowait("/mode agree")
-        await bob.see("proposed nothing that waits")
-        bob.typed.put_nowait("still in the mode of before")
-        await alice.see("still in the mode of before")
-        alice.typed.put_nowait("/mode at_rest image")
-        await bob.see("alice proposes mode at_rest")
-        bob.typed.put_nowait("/mode decline")
-        await bob.see("a proposal was withdrawn here less than a day ago")
-
-
-@pytest.mark.attack(15)
-async def test_what_was_withdrawn_is_not_put_in_force_by_a_relay_that_kept_it(
-    start_relay: StartRelay,
-) -> None:
-    relay = await start_relay("e2ee")
-    async with enter(relay, "alice") as alice, enter(relay, "bob") as bob:
-        await alice.look_up("bob")
-        proposed = await alice.propose("bob", {"text": "tls"})
-        kept = await alice.proposals.withdraw(bob.account)
-        assert (kept.state, kept.epoch, kept.modes["text"]) == ("in_force", 2, "e2ee")
-        signing = bob._trust.verifying()
-        assert isinstance(signing, Signing)
-        mark, first = signing.sign(policy.record(proposed)), proposed.first == alice.account
-        signatures = (proposed.signatures[0], mark) if first else (mark, proposed.signatures[1])
-        forged = msgspec.structs.replace(proposed, ref=0, state="in_force", signatures=signatures)
-        for chat in (alice, bob):
-            await chat.policy(bob.account if chat is alice else alice.account)
-            with pytest.raises(ModeMismatch, match="two different policies of epoch 2"):
-                await chat._trust.believe(forged)
 
 
 @pytest.mark.attack(15)
