@@ -207,7 +207,14 @@ class Typed:
 
 
 def test_what_a_list_found_is_not_said_to_be_an_account() -> None:
-    report = {"number": 3, "time": NOW, "state": "open", "assignee": "", "category": ""}
+    report = {
+        "number": 3,
+        "time": NOW,
+        "state": "open",
+        "assignee": "",
+        "category": "",
+        "settled": 0,
+    }
     line = words.report({**report, "messages": 1, "reporter": SCANNER.hex()})
     assert "found by a list" in line
     assert "found by a list" not in words.report({**report, "messages": 1, "reporter": BOB.hex()})
