@@ -12,6 +12,7 @@ from crypto_modes.contract import ADVERSARIES
 
 MODES = ("tls", "at_rest", "e2ee")
 BASE_MS = {"tls": 1.2, "at_rest": 1.35, "e2ee": 3.1}
+LADDER_US = (5.0, 4.4, 20.0, 78.0, 17.0, 8.6, 0.6, 2.8, 90.0)
 CPU_US = {"tls": 70.0, "at_rest": 88.0, "e2ee": 84.0}
 STOLEN = ("stolen_device_past", "stolen_device_future", "stolen_device_healed")
 READABLE = {
@@ -99,6 +100,14 @@ def made_up() -> results.Results:
         ),
         rounds=[_round(mode, n, order) for n in range(3) for order, mode in enumerate(MODES)],
         modes=modes,
+        ladder=results.Ladder(
+            rounds=15,
+            messages=100,
+            cpu_us={
+                rung: results.Estimate(value=price, low=0.9 * price, high=1.2 * price)
+                for rung, price in zip(results.RUNGS, LADDER_US, strict=True)
+            },
+        ),
         ratios={f"{m}/tls": measures.ratios(source, m, "tls", seed=1) for m in MODES[1:]},
     )
 

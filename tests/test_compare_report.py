@@ -158,7 +158,7 @@ def _printed(found: Results) -> str:
 
 
 def test_every_picture_has_its_numbers_as_a_table(page: str) -> None:
-    assert page.count("<svg viewBox") == 4
+    assert page.count("<svg viewBox") == 5
     assert page.count("The numbers as a table") >= 4
 
 
@@ -251,6 +251,7 @@ def test_a_stolen_device_is_told_apart_from_who_reads_at_the_relay(page: str) ->
         in (words.who_can_read(found.modes["e2ee"]))
     )
     assert after in head
+    assert "with a stolen device everything" in words.who_can_read(found.modes["tls"])
     assert words.readers(found.modes["e2ee"]) == []
     heat = page[page.index('<table class="heat"') :]
     assert heat.count("could not; its own history shows 8") == 1

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from client.compare import campaign, cli, measures, plan, record, results, stats
+from client.compare.ladder import Taken
 from client.compare.measures import Raw
 from client.compare.trace import Row, Trace
 from crypto_modes.errors import BadArgument
@@ -107,11 +108,12 @@ def test_without_its_library_there_is_no_hlog_and_the_rest_is_written(
         argv=(),
     )  # fmt: skip
     cli._check_installed()
-    cli._write(planned, campaign.Finished(made_up(), raw(), [], 0))
+    cli._write(planned, campaign.Finished(made_up(), raw(), [], Taken(100, {}), 0))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *(
             "blocks.csv.gz",
             "index.html",
+            "ladder.json",
             "results.json",
             "samples.csv.gz",
             "steps.json",

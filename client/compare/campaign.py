@@ -13,7 +13,16 @@ from pathlib import Path
 
 import msgspec
 
-from client.compare import instruments, measures, results, rounds, saturate, stats, steps
+from client.compare import (
+    instruments,
+    ladder,
+    measures,
+    results,
+    rounds,
+    saturate,
+    stats,
+    steps,
+)
 from client.compare.instruments import Exposed
 from client.compare.lab import Lab
 from client.compare.machine import machine, version
@@ -33,6 +42,7 @@ class Taken(rounds.Taken):
 
     exposed: dict[str, Exposed] = field(default_factory=dict)
     steps: list[steps.Taken] = field(default_factory=list)
+    prices: ladder.Taken | None = None
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,13 @@ class Finished:
     results: Results
     raw: Raw
     steps: list[steps.Taken]
+    prices: ladder.Taken
     code: int
 
 
 def count(plan: Plan) -> int:
     """How often ``say`` will be called, unless a round must be repeated."""
-    return (plan.size.rounds + 1) * len(plan.modes) + 2
+    return (plan.size.rounds + 1) * len(plan.modes) + 3
 
 
 async def compare(plan: Plan, home: Path, say: Say) -> Finished:
@@ -64,6 +75,8 @@ async def compare(plan: Plan, home: Path, say: Say) -> Finished:
         await rounds.play(plan, lab, taken, number, say)
     say("first contact and after")
     taken.steps = await instruments.conversations(lab, plan)
+    say("each ingredient's price")
+    taken.prices = await instruments.prices(lab, plan)
     known = installed_modes()
     for mode in plan.modes:
         say(f"who can read: {mode}")
@@ -73,7 +86,7 @@ async def compare(plan: Plan, home: Path, say: Say) -> Finished:
     say("intervals and report")
     raw = Raw(taken.samples, taken.blocks)
     found = _results(plan, taken, raw, time.monotonic() - begin)
-    return Finished(found, raw, taken.steps, _code(found, taken))
+    return Finished(found, raw, taken.steps, taken.prices, _code(found, taken))
 
 
 def _results(plan: Plan, taken: Taken, raw: Raw, seconds: float) -> Results:
@@ -101,6 +114,7 @@ def _results(plan: Plan, taken: Taken, raw: Raw, seconds: float) -> Results:
         ratios={
             f"{mode}/{base}": measures.ratios(raw, mode, base, seed=plan.seed) for mode in others
         },
+        ladder=measures.ladder(taken.prices, seed=plan.seed) if taken.prices else None,
         problems=_problems(taken),
     )
     verdicts = [threshold.judge(found) for threshold in plan.thresholds]

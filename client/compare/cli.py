@@ -181,6 +181,7 @@ def _write(plan: Plan, finished: Finished) -> None:
     raw = finished.raw
     record.write(plan.out, raw.samples, raw.blocks)
     (plan.out / "steps.json").write_bytes(msgspec.json.encode(finished.steps) + b"\n")
+    (plan.out / "ladder.json").write_bytes(msgspec.json.encode(finished.prices) + b"\n")
     (plan.out / "trace.jsonl").write_bytes(plan.trace.encoded)
     for mode in plan.modes if record.can_write_hlog() else ():
         micros = measures.flat(raw.latency(mode)) * 1000

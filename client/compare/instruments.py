@@ -23,6 +23,7 @@ from client.compare import (
     court,
     desk,
     drill,
+    ladder,
     machine,
     office,
     probes,
@@ -116,6 +117,14 @@ async def conversations(lab: Lab, plan: Plan) -> list[steps.Taken]:
         await asyncio.to_thread(order.write_bytes, msgspec.json.encode(job))
         raw = await _run("client.compare.steps", order)
     return msgspec.json.decode(raw, type=list[steps.Taken])
+
+
+async def prices(lab: Lab, plan: Plan) -> ladder.Taken:
+    """What each ingredient of the modes costs by itself. Raises ``LabFailure``."""
+    order = lab.directory / "ladder.json"
+    job = ladder.Job(str(lab.certificates), plan.size.ladder)
+    await asyncio.to_thread(order.write_bytes, msgspec.json.encode(job))
+    return msgspec.json.decode(await _run("client.compare.ladder", order), type=ladder.Taken)
 
 
 async def exposure(lab: Lab, plan: Plan, mode: str, declared: dict[str, bool]) -> Exposed:

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from client.compare import stats
+from client.compare.ladder import Taken as Prices
 from client.compare.record import NEVER, Block, Sample
-from client.compare.results import Interval, Step, StepName
+from client.compare.results import Interval, Ladder, Step, StepName
 from client.compare.stats import Array, Rounds, Statistic
 from client.compare.steps import Taken
 
@@ -125,6 +126,15 @@ def _step(every: Sequence[Taken], seed: int) -> Step:
         client_cpu_us=stats.median(cpu, seed=seed),
         latency_ms=stats.median(took, seed=seed),
         wire_bytes=round(sum(one.wire_bytes for one in tapped) / len(tapped), 1),
+    )
+
+
+def ladder(taken: Prices, *, seed: int) -> Ladder:
+    """Each ingredient's price: the median over the rounds."""
+    return Ladder(
+        rounds=min(map(len, taken.rungs.values())),
+        messages=taken.messages,
+        cpu_us={rung: stats.median(np.array(got), seed=seed) for rung, got in taken.rungs.items()},
     )
 
 

@@ -81,6 +81,7 @@ def page(results: Results) -> Part:
         "steps_text": words.STEPS_TEXT,
         "steps": _steps(results),
         "steps_table": _steps_table(results),
+        "ladder": _ladder(results),
         "canaries": results.trace.canaries,
         "exposure": _exposure(results),
         "exposure_table": _exposure_table(results),
@@ -239,6 +240,21 @@ def _steps_table(results: Results) -> Part:
     heads = ["a message of", "pairs × messages", "clients µs CPU (95 %)", "latency ms (95 %)",
              "wire bytes"]  # fmt: skip
     return {"heads": heads, "rows": rows}
+
+
+def _ladder(results: Results) -> Part | None:
+    """Each ingredient's price, and what a message costs with all up to it."""
+    if results.ladder is None:
+        return None
+    rows, said = [], []
+    for rung, below in words.below(results.ladder).items():
+        got = results.ladder.cpu_us[rung]
+        name, what = words.RUNG[rung]
+        rows.append([f"{name}: {what}", estimate(got), number(below + got.value)])
+        said.append(f"{name} {number(got.value)}")
+    heads = ["ingredient", "µs of CPU a message (95 %)", "with all before it"]
+    text = f"Microseconds a message: {', '.join(said)}."
+    return {"about": words.LADDER_TEXT, "text": text, "table": {"heads": heads, "rows": rows}}
 
 
 def _exposure(results: Results) -> list[Part]:

@@ -22,7 +22,8 @@ _CONDITION = re.compile(r"\s*([a-z0-9_.]+?)\s*(<=|>=|<|>)\s*([0-9.]+)\s*")
 class Size:
     """How much is measured. ``duration`` is of the steady state of one round, in seconds;
     ``acquaintances`` all write to each other once, one pair after the other (``steps``);
-    ``forgeries`` of reports are judged in each mode."""
+    ``forgeries`` of reports are judged in each mode; ``ladder`` is how often each ingredient is
+    timed."""
 
     users: int
     rate: float
@@ -35,12 +36,13 @@ class Size:
     slice_seconds: float = 0.5
     acquaintances: int = 3
     forgeries: int = 300
+    ladder: int = 15
 
 
-QUICK = Size(users=12, rate=120, warmup=0.5, duration=3, rounds=1, slices=3)
+QUICK = Size(users=12, rate=120, warmup=0.5, duration=3, rounds=1, slices=3, ladder=7)
 DEFAULT = Size(users=24, rate=150, warmup=0.5, duration=4, rounds=3, slices=3, acquaintances=5)
 FULL = Size(users=60, rate=200, warmup=2, duration=20, rounds=6, slices=12, acquaintances=8,
-            forgeries=10_000)  # fmt: skip
+            forgeries=10_000, ladder=40)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from client.compare import measures
+from client.compare import measures, words
 from client.compare.measures import Raw
 from client.compare.results import Results
 from client.compare.stats import Array
@@ -171,6 +171,27 @@ def cpu_split(results: Results) -> str:
     _bars(axes, modes)
     axes.set_xlabel("µs of CPU per message: relay (solid) + both clients (light)")
     return _svg(figure, "cpu")
+
+
+def ladder(results: Results) -> str:
+    """What each ingredient adds to a message, standing on those before it."""
+    got = results.ladder
+    if got is None:
+        return ""
+    figure, axes = _figure(4.6, 0.9 + 0.4 * len(got.cpu_us))
+    shades = colours(list(results.modes))
+    below = words.below(got)
+    for row, (rung, price) in enumerate(got.cpu_us.items()):
+        mode = {"floor": "tls", "tls": "tls", "envelope": "at_rest"}.get(rung, "e2ee")
+        colour = shades.get(mode, _MUTED)
+        axes.barh(row, below[rung], height=0.6, color=_GRID)
+        axes.barh(row, price.value, left=below[rung], height=0.6, color=colour)
+        top = below[rung] + max(price.value, 0)
+        text = f"{price.value:.1f}" if price.value < 10 else f"{price.value:.0f}"
+        axes.annotate(text, (top, row), xytext=(6, 0), textcoords="offset points", va="center")
+    _bars(axes, [words.RUNG[rung][0] for rung in got.cpu_us])
+    axes.set_xlabel("µs of CPU a message; grey: below it")
+    return _svg(figure, "ladder")
 
 
 def _curve(axes: Axes, samples: Array, **style: Any) -> None:

@@ -49,6 +49,7 @@ def html(found: Results, raw: Raw) -> str:
         "ratios": plots.intervals(found) if found.ratios else "",
         "throughput": plots.throughput(found, raw),
         "cpu": plots.cpu_split(found),
+        "ladder": plots.ladder(found),
     }
     # Safe: matplotlib escapes the text it draws, and the style sheet is ours.
     safe = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704  see above

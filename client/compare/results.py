@@ -25,6 +25,10 @@ SCHEMA_FILE = "results.schema.json"
 PATHS = ("scan", "user_report", "legal_request", "insider")
 StepName = Literal["first_contact", "first_answer", "chain", "turn", "pq_epoch"]
 STEPS: tuple[StepName, ...] = typing.get_args(StepName)
+RungName = Literal[
+    "floor", "tls", "envelope", "ratchet", "post_quantum", "franking", "padding", "key_log", "rest"
+]
+RUNGS: tuple[RungName, ...] = typing.get_args(RungName)
 _KEYS = {"moderation": PATHS, "exposure": ADVERSARIES, "steps": STEPS}
 
 
@@ -136,6 +140,15 @@ class Step(_Part, frozen=True, kw_only=True):
     client_cpu_us: Estimate
     latency_ms: Estimate
     wire_bytes: float
+
+
+class Ladder(_Part, frozen=True, kw_only=True):
+    """CPU microseconds that each ingredient adds to a message, both ends and the relay together:
+    medians over ``rounds`` of ``messages``, without network and disk."""
+
+    rounds: int
+    messages: int
+    cpu_us: dict[RungName, Estimate]
 
 
 Way = Literal["scan", "user_report", "legal_request", "insider"]
@@ -266,6 +279,7 @@ class Results(_Part, frozen=True, kw_only=True):
     rounds: list[Round]
     modes: dict[str, ModeResult]
     ratios: dict[str, dict[str, Interval]]
+    ladder: Ladder | None = None
     thresholds: list[Threshold] = []
     problems: list[str] = []
 

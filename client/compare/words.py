@@ -10,8 +10,10 @@ from client.compare.results import (
     Access,
     Estimate,
     Interval,
+    Ladder,
     ModeResult,
     Results,
+    RungName,
     StepName,
     Threshold,
     Way,
@@ -80,6 +82,24 @@ STEP: dict[StepName, tuple[str, str]] = {
     "turn": ("A turn", "each of three, in which each answers the other"),
     "pq_epoch": ("New PQ epoch", "each of the three turns that change it"),
 }
+RUNG: dict[RungName, tuple[str, str]] = {
+    "floor": ("Without TLS", "frames, and tls's own verbs"),
+    "tls": ("+ TLS", "records of two connections"),
+    "envelope": ("+ envelope", "at_rest's record and padding, instead of what follows"),
+    "ratchet": ("+ ratchet", "Double Ratchet, message key, AES-GCM, header"),
+    "post_quantum": ("+ post-quantum", "its chains, and ML-KEM every 50 messages"),
+    "franking": ("+ franking", "commitment made and checked, stamp"),
+    "padding": ("+ padding", "put on, encrypted, taken off"),
+    "key_log": ("+ key log", "its head in each message, held to one's own"),
+    "rest": ("+ the rest of e2ee", "state kept in memory, counters, lists, larger frames"),
+}
+LADDER_TEXT = (
+    "CPU of both ends and the relay together for a message of 32 bytes, in turns of two, without "
+    "network, disk and event loop. No mode without one of its ingredients exists, and none is made "
+    "for a measurement: each ingredient's own functions ran by themselves, and the last row is "
+    "what the whole mode took beyond them. A key service elsewhere is asked once for each data key:"
+    " for one conversation, sender and week; it is not part of a message, and not in here."
+)
 STEPS_TEXT = (
     "One message at a time between two users on an idle relay, so nothing queues. CPU is of the "
     "real client library, both users together, with TLS and their key stores in memory. "
@@ -140,10 +160,6 @@ MISSING = (
         "A bus between nodes: this relay is one process and has none to tap. A thief who not only "
         "reads but writes in the device's name. People: how long they take, and whether they "
         "should have approved."
-    ),
-    (
-        "What each ingredient of a mode costs by itself: no mode without its post-quantum half, "
-        "its franking or its padding exists, and none is made for a measurement."
     ),
     "Networks: everything ran on the loopback of one machine, without distance or loss.",
     "Attachments, groups and calls; several relays; databases other than SQLite.",
@@ -229,6 +245,15 @@ def _ms(results: Results, mode: str) -> str:
     return f"{number(results.modes[mode].latency_ms.p50)} ms"
 
 
+def below(ladder: Ladder) -> dict[RungName, float]:
+    """What a message costs below each rung: the envelope and the ratchet both stand on TLS."""
+    at, found = 0.0, dict[RungName, float]()
+    for rung, got in ladder.cpu_us.items():
+        found[rung] = at
+        at += 0.0 if rung == "envelope" else got.value
+    return found
+
+
 def readers(mode: ModeResult) -> list[str]:
     """The adversaries on the relay's side and on the wire who were measured to read."""
     return [who for who, got in mode.exposure.items() if got.recovered and who not in DEVICE]
@@ -262,8 +287,9 @@ def _with_device(mode: ModeResult) -> list[str]:
         return []
     read = [name for name, could in tried.items() if could]
     closed = [name for name, could in tried.items() if not could]
-    said = f"with a stolen device {', '.join(read) or 'nothing'}"
-    return [f"{said}, but not {' or '.join(closed)}" if read and closed else said]
+    if not read or not closed:
+        return [f"with a stolen device {'everything' if read else 'nothing'}"]
+    return [f"with a stolen device {' and '.join(read)}, but not {' or '.join(closed)}"]
 
 
 def staff(mode: ModeResult) -> str:
