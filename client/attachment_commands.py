@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from client import wording
-from client.commands import Terms, message_of, opened, target_of
+from client.commands import Terms, message_of, opened
 from client.spool import Source, kind_of
 from client.transfer import Progress
 from crypto_modes import wire
@@ -21,13 +21,13 @@ from crypto_modes.errors import BadArgument
 async def send(
     terms: Terms, to: str, file: str, kind: str = "", reply_to: str = "", *, alone: bool = True
 ) -> None:
-    """Send a file; ``-`` takes it from standard input. ``reply_to`` is an id in hexadecimal;
+    """Send a file; ``-`` takes it from standard input. ``reply_to`` is a number or an id;
     ``alone``: nothing was given that belongs to a text."""
     if not file or not alone:
         raise BadArgument("send either a text or a file: louver send --to NAME --file PATH")
-    target = target_of(reply_to)
     source: Source = sys.stdin.buffer if file == "-" else Path(file)
     async with opened(terms) as chat:
+        target = (await message_of(chat, to, reply_to)).id if reply_to else b""
         sent = await chat.attachments.send(
             to, source, kind=_kind(kind) or kind_of(file), reply_to=target, progress=_shown()
         )
@@ -42,15 +42,24 @@ def _kind(word: str) -> wire.Kind | None:
     return found
 
 
-async def save(terms: Terms, peer: str, which: str, place: Path) -> None:
+async def save(terms: Terms, peer: str, which: str, place: str) -> None:
     """Save the attachment of the message with this number or id."""
+    where = _place(place)
     async with opened(terms) as chat:
         message = await message_of(chat, peer, which)
-        path = await chat.attachments.save(message, place, progress=_shown())
+        path = await chat.attachments.save(message, where, progress=_shown())
         if terms.json:
             terms.say(wording.as_json({"path": str(path)}))
         else:
             terms.say(f"Verified and saved: {wording.plain(str(path))}")
+
+
+def _place(text: str) -> Path:
+    """Where to save. ``DIR/`` means a directory, and never a new file of that name."""
+    path = Path(text)
+    if text.endswith("/") and not path.is_dir():
+        raise BadArgument(f"there is no directory {text}: make it first, or name a new file")
+    return path
 
 
 def _shown() -> Progress | None:

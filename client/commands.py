@@ -111,16 +111,16 @@ async def enrol(
 
 
 async def send(terms: Terms, to: str, text: str, reply_to: str = "", timer: str = "off") -> None:
-    """Send one message; ``-`` takes it from standard input. ``reply_to`` is an id in hexadecimal,
+    """Send one message; ``-`` takes it from standard input. ``reply_to`` is a number or an id,
     ``timer`` as in ``wording.seconds_of``."""
     if text == "-":
         text = sys.stdin.read(wire.CONTENT_LIMIT + 1)
     if not text:
         raise BadArgument("there is nothing to send")
     seconds = wording.seconds_of(timer)
-    target = target_of(reply_to)
     async with opened(terms) as chat:
-        if target:
+        if reply_to:
+            target = (await message_of(chat, to, reply_to)).id
             sent = await chat.compose.reply(to, target, text, seconds=seconds)
         elif seconds:
             sent = await chat.compose.disappearing(to, text, seconds)
@@ -128,14 +128,6 @@ async def send(terms: Terms, to: str, text: str, reply_to: str = "", timer: str 
             sent = await chat.send(to, text)
         if terms.json:
             terms.say(wording.as_json(wording.sent_fields(sent)))
-
-
-def target_of(digits: str) -> bytes:
-    """The id of a message that was given in hexadecimal, or nothing. Raises ``BadArgument``."""
-    try:
-        return bytes.fromhex(digits)
-    except ValueError:
-        raise BadArgument("the id of a message has 32 hexadecimal digits") from None
 
 
 async def message_of(chat: Chat, peer: str, which: str) -> Message:

@@ -52,11 +52,17 @@ def load(place: Path) -> Profile:
     try:
         return msgspec.json.decode(file.read_bytes(), type=Profile)
     except FileNotFoundError:
-        raise BadConfig(
-            f"there is no profile in {place} yet; run: louver register NAME --url wss://…"
-        ) from None
+        raise BadConfig(f"there is no profile in {place} yet; {_advice(place)}") from None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadConfig(f"cannot read {file}: {error}") from None
+
+
+def _advice(place: Path) -> str:
+    named = place.parent == directory(None, "default").parent
+    others = sorted(each.parent.name for each in place.parent.glob("*/profile.json"))
+    if named and others:
+        return f"there is: {', '.join(f'--profile {each}' for each in others)}"
+    return "run: louver register NAME --url wss://…"
 
 
 def save(place: Path, profile: Profile) -> None:

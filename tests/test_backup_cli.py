@@ -41,6 +41,7 @@ async def test_the_commands(start_relay: StartRelay, tmp_path: Path) -> None:
     )
     assert (code, "password" in err) == (1, True)
     assert f"unpacked in {started}; go on there with: louver login bob --url {relay.url}" in err
+    assert f" --ca {relay.ca} --home {started}\n" in err
     code, out, err = await louver(
         "backup", "restore", file, *how, LOUVER_RECOVERY_KEY=shown.lower()
     )

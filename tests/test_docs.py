@@ -16,7 +16,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import typer.main
 
+import client.cli
+import server.cli
 from bootstrap import launcher
 from crypto_modes import wire
 from crypto_modes.contract import ADVERSARIES
@@ -168,6 +171,23 @@ def help_of(program: str, path: tuple[str, ...]) -> str:
     plain = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
     done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def cut_short(command: Any) -> Iterator[str]:
+    """Commands whose line in the list of commands does not fit 80 columns."""
+    inner: dict[str, Any] = getattr(command, "commands", {})
+    room = 78 - 6 - max(map(len, inner), default=0)
+    for name, each in inner.items():
+        if each.get_short_help_str(room).endswith("..."):
+            yield name
+        yield from cut_short(each)
+
+
+@pytest.mark.parametrize("program", [client.cli.app, server.cli.app], ids=["louver", "louverd"])
+def test_no_line_of_a_list_of_commands_is_cut_short(program: typer.Typer) -> None:
+    command = typer.main.get_command(program)
+    getattr(command, "commands", {}).pop("mod", None)  # the moderators' own rooms
+    assert list(cut_short(command)) == []
 
 
 @pytest.mark.parametrize(("program", "words"), shown_commands())

@@ -9,6 +9,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ async def test_a_script_answers_and_lets_disappear(start_relay: StartRelay, tmp_
     first = json.loads(out)
     await louver("history", "--with", "alice", "--home", bob)
     to = ("send", "--to", "alice", "--home", bob)
-    code, _, err = await louver(*to, "yes", "--reply-to", first["id"], "--disappear", "1h")
+    code, _, err = await louver(*to, "yes", "--reply-to", "1", "--disappear", "1h")
     assert (code, err) == (0, "")
     code, out, _ = await louver("history", "--with", "bob", "--home", alice, "--json")
     answer = json.loads(out.splitlines()[-1])
@@ -93,7 +94,7 @@ async def test_a_script_answers_and_lets_disappear(start_relay: StartRelay, tmp_
     assert answer["expires"] > answer["time"]
     code, out, _ = await louver("history", "--with", "bob", "--home", alice)
     assert "[answers #1] yes  [disappears at " in out
-    for wrong, why in (("--reply-to", "hexadecimal"), ("--disappear", "a timer is like")):
+    for wrong, why in (("--reply-to", "its number or its id"), ("--disappear", "a timer is like")):
         code, _, err = await louver(*to, "yes", wrong, "soon")
         assert code == 2
         assert why in err
@@ -182,6 +183,13 @@ async def test_failures_are_one_sentence_and_a_code(tmp_path: Path, unused_tcp_p
         assert words in err
         assert (err.count("\n"), err.startswith("louver: ")) == (1, True)
     assert (await louver("nonsense"))[0] == 2
+    here = {"XDG_CONFIG_HOME": str(tmp_path)}
+    (tmp_path / "louver" / "alice").mkdir(parents=True)
+    (tmp_path / "louver" / "alice" / "profile.json").touch()
+    code, _, err = await louver("history", "--with", "bob", **here)
+    assert (code, "yet; there is: --profile alice" in err) == (2, True)
+    code, out, _ = await louver("--version")
+    assert (code, out) == (0, f"louver {version('louver')}\n")
 
 
 @pytest.mark.asyncio
@@ -308,7 +316,8 @@ async def test_scripts_send_and_save_files(start_relay: StartRelay, tmp_path: Pa
     code, out, err = await louver(*save, "2", place / "note", "--json")
     assert (code, json.loads(out)) == (0, {"path": str(place / "note")})
     assert (place / "note").read_bytes() == b"spoken"
-    for wrong in (("2", place / "note"), ("7", place), ("ab" * 16, place), ("zz", place)):
+    absent = f"{place}/absent/"
+    for wrong in (("2", place / "note"), ("2", absent), ("7", place), ("ab" * 16, place)):
         code, out, err = await louver(*save, *wrong)
         assert (code, out, err.count("\n")) == (2, "", 1)
     for arguments in (("text", "--file", photo), ("--kind", "file"), ("--file", tmp_path)):

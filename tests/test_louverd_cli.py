@@ -286,7 +286,7 @@ def test_a_relays_life(louverd: Louverd) -> None:
     defaults = json.loads(set_.stdout)["modes"]
     assert (defaults["text"], defaults["image"]) == ("e2ee", "tls")
     assert json.loads(louverd.run("status").stdout)["modes"] == defaults
-    assert 'mode = "e2ee"; [modes]; image = "tls"' in set_.stderr
+    assert 'mode = "e2ee", image = "tls" under [modes]' in set_.stderr
     assert louverd.run("sunset", "status").stderr == "louverd: there is no plan\n"
     plan = ("--mode", "e2ee", "--instead", "at_rest", "--freeze", "2099-01-01")
     planned = louverd.run("sunset", "plan", *plan, "--final", "2099-02-01")

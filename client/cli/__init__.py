@@ -24,7 +24,7 @@ from client.cli import (
     policy,
     report,
 )
-from client.cli.options import elsewhere
+from client.cli.options import Version, elsewhere
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +36,12 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 unexpected, 2 usage or config, 3 not reachable, 5 verification"
     " failed, 130 interrupted. The end-to-end encryption has not been audited yet.",
 )
+
+
+@app.callback()
+def _any(version: Version = False) -> None:
+    """Declares the options of all commands."""
+
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -57,7 +63,7 @@ app.add_typer(audit.app, name="audit")
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def compare(context: typer.Context) -> None:
-    """Run the same traffic through every mode and report; --help says more."""
+    """Run the same traffic through every mode, and report."""
     elsewhere("client.compare.cli", context.args)
 
 

@@ -6,7 +6,6 @@ What may live here: options. What the commands do is in ``client.attachment_comm
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +27,7 @@ def _group() -> None:
 def save(
     peer: options.With,
     which: Annotated[str, typer.Argument(metavar="ID", help="The message, by number or id.")],
-    place: Annotated[Path, typer.Argument(metavar="DIR", help="A directory, or a new file.")],
+    place: Annotated[str, typer.Argument(metavar="DIR", help="A directory, or a new file.")],
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,

@@ -71,7 +71,7 @@ def fetch(
 @app.command()
 def verify(
     places: Annotated[
-        list[str], typer.Argument(metavar="PLACE...", help="Copies, oldest first; or the vault.")
+        list[str], typer.Argument(metavar="PLACE", help="Copies, oldest first; or the vault.")
     ],
     key: Key,
     witness: Witnesses = None,
@@ -84,7 +84,7 @@ def verify(
     authority: Authority = None,
     as_json: options.Json = False,
 ) -> None:
-    """Verify a log, and that later copies continue earlier ones; 5 where something is wrong.
+    """Verify a log, and that later copies continue it. Exit code 5 where something is wrong.
 
     Signatures, every leaf and every tile; entries with their salts where a copy has them.
     """

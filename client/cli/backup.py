@@ -27,7 +27,7 @@ def create(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write a backup, and show its recovery key: 64 characters, this once.
+    """Write a backup, and show its recovery key. 64 characters, this once.
 
     With a recovery key of an earlier backup in LOUVER_RECOVERY_KEY that one is used, and not shown.
     """
@@ -71,7 +71,7 @@ def restore(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make a new device of your account from a backup, in a profile that does not exist yet.
+    """Make a new device of your account from a backup. In a profile that does not exist yet.
 
     Asks for the recovery key (LOUVER_RECOVERY_KEY) and the account's password (LOUVER_PASSWORD).
     The device that made the backup is taken off your account.
@@ -97,7 +97,9 @@ async def _restore(
     from crypto_modes.errors import BadArgument, KeyRefused, LogRefused, LouverError
 
     if profile.exists(terms.place):
-        raise BadArgument(f"{terms.place} has a profile already; restore with --profile NEW")
+        raise BadArgument(
+            f"{terms.place} has a profile already; restore with another --profile or --home"
+        )
     typed = os.environ.get(profile.RECOVERY) or profile.ask(
         "Recovery key", profile.RECOVERY, twice=False
     )
@@ -107,6 +109,7 @@ async def _restore(
     made = Profile(url=where[0] or about.url, name=about.name, ca=where[1], guard=guard)
     if not check_url(made.url)[0] and not insecure:
         raise BadArgument("ws:// is not encrypted: add --insecure, on this machine only")
+    trusting = f" --ca {made.ca}" if made.ca else ""
     login = profile.credentials(about.name, register=False)
     keystore = profile.open_keystore(terms.place, guard)
     try:
@@ -126,7 +129,7 @@ async def _restore(
         except LouverError as error:
             raise type(error)(
                 f"{error}. The backup is unpacked in {terms.place}; go on there with:"
-                f" louver login {about.name} --url {made.url}"
+                f" louver login {about.name} --url {made.url}{trusting} --home {terms.place}"
             ) from None
     finally:
         keystore.close()

@@ -99,13 +99,15 @@ def send(
     kind: Annotated[
         str, typer.Option(help="What it is: file, image, voice or video; else a guess.")
     ] = "",
-    reply_to: Annotated[str, typer.Option(metavar="ID", help="The message that it answers.")] = "",
+    reply_to: Annotated[
+        str, typer.Option(metavar="ID", help="The message that it answers, by number or id.")
+    ] = "",
     disappear: Annotated[str, typer.Option(metavar="TIME", help="30s, 5m, 1h, 7d …")] = "off",
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Send one message or file, and return once the relay holds it durably."""
+    """Send one message or file. Returns once the relay holds it durably."""
     place = options.place(home, profile)
     work = partial(_commands().send, to=to, text=text, reply_to=reply_to, timer=disappear)
     if file or kind:
@@ -118,8 +120,8 @@ def send(
 @app.command()
 def history(
     peer: options.With,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
-    before: Annotated[int, typer.Option(min=0, help="Only what is older than this seq.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
+    before: Annotated[int, typer.Option(min=0, help="Only those with a lower number.")] = 0,
     profile: options.Profile = "default",
     home: options.Home = None,
     as_json: options.Json = False,

@@ -51,7 +51,7 @@ def link(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Link this device to its account, by a code that you take to another device of yours."""
+    """Link this device to its account. You take a code to another device of yours."""
     place = options.place(home, profile)
     if approve is None:
         options.run(lambda terms: _commands().link(terms, label), place, as_json)

@@ -31,8 +31,8 @@ class _Group(typer.core.TyperGroup):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    help="Keep a copy of your conversations: louver export --with NAME FILE, or --all FILE;"
-    " --offline asks no relay. It can be read without one in any case.",
+    help="Keep a copy of your conversations. `louver export --with NAME FILE`, or `--all FILE`;"
+    " `--offline` asks no relay. It can be read without one in any case.",
 )
 File = Annotated[Path, typer.Argument(help="The export, one JSON object a line.")]
 
@@ -49,7 +49,7 @@ def save(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write a file with everything that you and they said, in the clear, with its proofs."""
+    """Write a file with all that was said, in the clear, with proofs."""
     if bool(peer) == everybody:
         raise typer.BadParameter("name somebody by --with NAME, or take --all")
 
@@ -63,7 +63,7 @@ def save(
 
 @app.command()
 def show(file: File) -> None:
-    """Read an export and check what can be checked without a relay; exit code 5 where it fails."""
+    """Show an export, and check what needs no relay. Exit code 5 where it fails."""
 
     async def work(terms: Terms) -> None:
         from client import export_commands

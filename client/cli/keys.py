@@ -29,7 +29,7 @@ def show(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the safety number with somebody, to compare by voice or in person."""
+    """Show the safety number with somebody. Compare it by voice or in person."""
     place = options.place(home, profile)
     options.run(lambda terms: _commands().show(terms, name, as_qr=qr), place, as_json)
 
@@ -41,7 +41,7 @@ def verify(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Prove by the relay's key log that somebody's keys are what everybody sees."""
+    """Prove that somebody's keys are what all see in the key log."""
     place = options.place(home, profile)
     options.run(lambda terms: _commands().verify(terms, name), place, as_json)
 
@@ -55,7 +55,7 @@ def log(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the key of the relay's log as it is pinned here, and its newest checkpoint."""
+    """Show the key log's own key, pinned here, and its checkpoint."""
     options.run(
         lambda terms: _commands().log(terms, against), options.place(home, profile), as_json
     )
@@ -68,7 +68,7 @@ def accept_log(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Begin anew with a log that was restored or set up again: forgets the one before."""
+    """Take a log that was set up again. Forgets the one before."""
     place = options.place(home, profile)
     options.run(lambda terms: _commands().accept_log(terms, key), place, as_json)
 
@@ -80,21 +80,21 @@ def save(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write the relay's log of keys to a file, for `louver keys audit`."""
+    """Write the relay's log of keys to a file, to audit it."""
     place = options.place(home, profile)
     options.run(lambda terms: _commands().save(terms, file), place, as_json)
 
 
 @app.command()
 def audit(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Of louver keys save.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Of louver keys save.")],
     account: Annotated[
         str, typer.Option(metavar="ID", help="32 hex digits: it must have an entry.")
     ] = "",
     key: Annotated[str, typer.Option(help="NAME+ID+KEY: the log must be under this one.")] = "",
     as_json: options.Json = False,
 ) -> None:
-    """Check saved logs without a relay: signature, entries, and that one continues the other."""
+    """Check saved logs without a relay. Signature, entries, and that one continues the other."""
 
     async def work(terms: Terms) -> None:
         _commands().audit(terms, files, account, key)

@@ -22,7 +22,7 @@ def notices(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what the relay's moderation decided about you, with its reasons, and mark it as read.
+    """Show what moderation decided about you, and why. Marks it as read.
 
     This works for a suspended account too.
     """

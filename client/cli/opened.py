@@ -27,7 +27,7 @@ def opened(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say whether the staff opened your conversation with NAME, proved from every leaf of the log.
+    """Say whether the staff opened your conversation with NAME. Proved from every leaf of the log.
 
     The last days are held back by the operator's policy, and are not in the answer.
     """

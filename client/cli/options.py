@@ -30,6 +30,20 @@ ReplaceKey = Annotated[
     bool,
     typer.Option("--replace-key", help="Make new keys for the account: everybody is warned."),
 ]
+
+
+def _tell_version(asked: bool) -> None:
+    from importlib.metadata import version
+
+    if asked:
+        typer.echo(f"louver {version('louver')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_tell_version, is_eager=True, help="Show it and exit."),
+]
 To = Annotated[str, typer.Option("--to", help="The name of the other user.")]
 With = Annotated[str, typer.Option("--with", help="The name of the other user.")]
 

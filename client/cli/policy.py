@@ -32,7 +32,7 @@ def show(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the modes of the conversation with NAME, and what waits for an agreement."""
+    """Show a conversation's modes, and what waits for an agreement."""
 
     async def work(terms: Terms) -> None:
         from client.commands import opened
@@ -56,7 +56,7 @@ def set_(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Put the conversation with NAME into a mode: a stronger one at once, a weaker one when NAME
+    """Put the conversation with NAME into a mode. A stronger one at once, a weaker one when NAME
     asks for the same within a day."""
 
     async def work(terms: Terms) -> None:
@@ -79,7 +79,7 @@ def agree(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Agree to what NAME has proposed: to this proposal, and no other that may wait by now."""
+    """Agree to what NAME has proposed. To this proposal, and no other that may wait by now."""
 
     async def work(terms: Terms) -> None:
         from client.commands import opened
@@ -103,7 +103,7 @@ def withdraw(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """End the proposal that waits in the conversation with NAME, yours or theirs."""
+    """End the proposal that waits with NAME, yours or theirs."""
 
     async def work(terms: Terms) -> None:
         from client.commands import opened

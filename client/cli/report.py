@@ -96,7 +96,7 @@ def send(
 
 @app.command()
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE")],
     key: Annotated[Path, typer.Option(help="The team's secret key, team.key.")],
     franking_keys: Annotated[
         Path | None, typer.Option(help="The directory of the relay's franking keys.")
@@ -107,7 +107,7 @@ def verify(
     token: Annotated[Path | None, typer.Option(help="The file of its admin token.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Open sealed reports and say of each message whether it is proven; 5 if one is not."""
+    """Open sealed reports, and judge each message. Exit code 5 where one is not proven."""
     from client import verifying, wording
     from crypto_modes.errors import LouverError
 

@@ -17,7 +17,7 @@ import typer
 
 from server import dumps
 from server.cli import keys, service, staff, team, transparency, vault, witness
-from server.cli.options import File, Set, ask
+from server.cli.options import File, Set, Version, ask
 
 if TYPE_CHECKING:
     from server.settings_tree import Settings
@@ -46,9 +46,12 @@ app.add_typer(service.sunset, name="sunset")
 app.add_typer(staff.staff, name="staff")
 app.add_typer(team.moderation, name="moderation")
 app.add_typer(team.reports, name="reports")
-app.command()(witness.witness)
-app.command()(transparency.transparency)
 app.add_typer(vault.vault, name="vault")
+
+
+@app.callback()
+def _any(version: Version = False) -> None:
+    """Declares the options of all commands."""
 
 
 @app.command()
@@ -70,7 +73,7 @@ def serve(file: File = None, set: Set = None) -> None:
 def init(
     file: Annotated[Path, typer.Argument(help="Where to write.")] = Path("louver.toml"),
 ) -> None:
-    """Write a settings file with every key, its meaning and its default."""
+    """Write a settings file: every key, meaning and default."""
     from server.config import example
 
     try:
@@ -153,7 +156,7 @@ def revoke(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Take the tokens of a device, or of all an account's devices, and close its connections."""
+    """Log out a device, or all devices of an account, at once."""
     if not account and not device:
         _fail("name an account (--account NAME), a device (--device HEX), or both", USAGE)
     asked = {"account": account} if account else {}
@@ -173,8 +176,8 @@ def reveal(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Print every stored message and attachment as JSON lines: what they say, or why the operator
-    cannot read them.
+    """Print what the operator can read, as JSON lines. Every stored message and attachment: what it
+    says, or why the operator cannot read it.
     """
     import asyncio
 
@@ -187,6 +190,11 @@ def reveal(
     asyncio.run(
         revealing.print_lines(settings, installed_modes(), reports, sys.stdout.buffer, files)
     )
+
+
+# Commands are listed in this order; these two are the fewest people's.
+app.command()(transparency.transparency)
+app.command()(witness.witness)
 
 
 def main() -> NoReturn:

@@ -17,13 +17,13 @@ keys = typer.Typer(help="The platform's keys: status, rotation, shredding.", no_
 
 @keys.command()
 def status(file: File = None, set: Set = None) -> None:
-    """Print the generation in force, how far a rotation is, and how many data keys there are."""
+    """Print the key in force, how far a rotation is, and counts."""
     ask(file, set, "GET", "keys")
 
 
 @keys.command()
 def rotate(file: File = None, set: Set = None) -> None:
-    """Bring a new key-encryption key into force, and wrap every stored data key anew.
+    """Bring a new platform key into force. Wraps every stored data key anew.
 
     Messages are not touched and nothing is refused meanwhile. It goes on by itself after a restart.
     Backups of keys.db from before it are worthless once it is done: make a new one then.
@@ -43,7 +43,8 @@ def heads(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Make each digest of conversations' heads again from the records: a roll-back shows.
+    """Find out whether records were rolled back. Makes each digest of conversations' heads again
+    from them.
 
     Reads the databases themselves, also beside a running relay. One JSON line for each hour; exit
     code 1 where one does not hold. Without --log the digests are only as good as moderation.db.
@@ -82,7 +83,7 @@ def shred(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Destroy data keys of mode at_rest: what they opened cannot be read by anybody, ever again.
+    """Destroy data keys of at_rest for good. What they opened cannot be read by anybody again.
 
     A backup of louver.db does not bring them back. A backup of keys.db from before does, together
     with the platform key of its time: rotate afterwards to make those worthless as well.

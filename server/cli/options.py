@@ -20,6 +20,20 @@ Set = Annotated[
 ]
 
 
+def _tell_version(asked: bool) -> None:
+    from importlib.metadata import version
+
+    if asked:
+        typer.echo(f"louverd {version('louver')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_tell_version, is_eager=True, help="Show it and exit."),
+]
+
+
 def ask(
     file: Path | None, set: list[str] | None, method: str, path: str, body: object = None
 ) -> str:

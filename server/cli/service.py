@@ -29,7 +29,7 @@ def set_(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Let new conversations begin in another mode, at once, until the next reload or restart.
+    """Let new conversations begin in another mode. At once, until the next reload or restart.
 
     Conversations that exist keep theirs. The settings stay the truth: write it there as well.
     """
@@ -37,10 +37,10 @@ def set_(
     body = {"mode": mode} if mode else {}
     ask(file, set, "POST", "modes", {**body, "modes": kinds} if kinds else body)
     lines = [f'mode = "{mode}"'] if mode else []
-    lines += ["[modes]", *(f'{each} = "{name}"' for each, name in kinds.items())] if kinds else []
+    lines += [f'{each} = "{name}" under [modes]' for each, name in kinds.items()]
     typer.echo(
         "louverd: this holds until the next reload or restart; to keep it, write into the"
-        f" settings: {'; '.join(lines)}",
+        f" settings: {', '.join(lines)}",
         err=True,
     )
 
@@ -61,7 +61,7 @@ def plan(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Write down that MODE ends: nothing new in it from FREEZE on, read-only from FINAL on.
+    """Write down that MODE ends. Nothing new in it from FREEZE on, read-only from FINAL on.
 
     Nobody is told before `louverd sunset start`. No conversation is ever moved: its two users
     agree on another mode, or it can only be read in the end.
@@ -73,19 +73,19 @@ def plan(
 
 @sunset.command()
 def start(file: File = None, set: Set = None) -> None:
-    """Announce the plan to all users, at least 14 days before its first date."""
+    """Announce the plan to all users. At least 14 days before its first date."""
     _tell(ask(file, set, "POST", "sunset", {"event": "start"}))
 
 
 @sunset.command()
 def status(file: File = None, set: Set = None) -> None:
-    """Print the plan, its phase, and how many conversations are still in its mode."""
+    """Print the plan, its phase, and what is still in its mode."""
     _tell(ask(file, set, "GET", "sunset"))
 
 
 @sunset.command()
 def cancel(file: File = None, set: Set = None) -> None:
-    """Let the mode go on, wherever the plan stands; users who were told are told this too."""
+    """Let the mode go on. Users who were told are told this, too."""
     _tell(ask(file, set, "POST", "sunset", {"event": "cancel"}))
 
 

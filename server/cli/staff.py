@@ -34,7 +34,7 @@ def add(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Invite somebody, who brings a key and a password of their own within a day."""
+    """Invite somebody. They bring a key and a password of their own within a day."""
     asked = {"event": "add", "name": name, "role": role, "subject": subject}
     ask(file, set, "POST", "staff", asked)
     typer.echo(
@@ -64,5 +64,5 @@ def remove(name: Name, file: File = None, set: Set = None) -> None:
 
 @staff.command()
 def reset(name: Name, file: File = None, set: Set = None) -> None:
-    """Invite somebody anew who lost password, key or authenticator; until then they are out."""
+    """Invite anew who lost password, key or authenticator. Until then they are out."""
     ask(file, set, "POST", "staff", {"event": "reset", "name": name})

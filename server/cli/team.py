@@ -37,7 +37,7 @@ def keygen(
 def vault_key(
     directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path("vault"),
 ) -> None:
-    """Make the key pair of the moderation door: the data keys of at_rest are wrapped for it too.
+    """Make the moderation door's key pair. The data keys of at_rest are wrapped for it, too.
     One that is there stays.
     """
     from server.team import has_pair
@@ -64,7 +64,7 @@ def _tell(found: bool, secret: Path) -> None:
 
 @reports.command("list")
 def list_reports(file: File = None, set: Set = None) -> None:
-    """Print one JSON line for each sealed report: what the relay knows of it."""
+    """Print what the relay knows of each report. One JSON line each."""
     import asyncio
     import json
 
@@ -86,7 +86,7 @@ def export(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Write every sealed report to a file of its own, for the team to open."""
+    """Write each report to a file, for the team to open."""
     import asyncio
 
     from server.config import load

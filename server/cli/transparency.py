@@ -23,7 +23,7 @@ def transparency(
         Literal["csv", "json", "html"], typer.Option("--format", help="csv, json or html.")
     ] = "html",
 ) -> None:
-    """Write the counts of a transparency report, from the access log alone; all of it verified."""
+    """Write a transparency report, from the access log alone. All of that is verified first."""
     from crypto_modes.transparency.note import Verifier
     from server import transparency as reporting
 

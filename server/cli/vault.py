@@ -12,7 +12,7 @@ from typing import Annotated, get_args
 import typer
 
 vault = typer.Typer(
-    help="The vault: opens messages under a granted case, and enters that first.",
+    help="The vault, which opens messages under a granted case.",
     no_args_is_help=True,
 )
 staff = typer.Typer(help="Whom the vault knows. A change holds at once.", no_args_is_help=True)
@@ -35,7 +35,7 @@ Authority = Annotated[str, typer.Option(help="Who signed its certificate (PEM)."
 def init(
     file: Annotated[Path, typer.Argument(help="Where to write.")] = Path("vault.toml"),
 ) -> None:
-    """Write a settings file with every key, its meaning and its default."""
+    """Write a settings file: every key, meaning and default."""
     from crypto_modes.errors import BadConfig
     from server.vault.settings import example
 
@@ -69,7 +69,8 @@ def split(
     threshold: Annotated[int, typer.Option(help="How many of them open, 2 or more.")],
     directory: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path("shares"),
 ) -> None:
-    """Make shares of a key of the vault: any THRESHOLD of SHARES give it back, fewer say nothing.
+    """Split a key of the vault into shares. Any THRESHOLD of SHARES give it back, fewer say
+    nothing.
 
     The key itself stays, and opens everything alone, until you destroy it.
     """
@@ -93,7 +94,7 @@ def status(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Say whether the running vault would open what it is there for, and if not, why.
+    """Say whether the running vault would open things. And if not, why.
 
     Exit code 0 where it would, 1 where something is in the way, 3 where no vault answers.
     """
@@ -128,7 +129,8 @@ def reconcile(
     file: File = None,
     set: Set = None,
 ) -> None:
-    """Hold the data keys that the running vault unwrapped to those that the access log announced.
+    """Look for what was opened past the access log. Holds the data keys that the running vault
+    unwrapped to those that it announced.
 
     Prints one JSON line for each day. Exit code 1 where more were unwrapped than announced.
     """

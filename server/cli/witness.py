@@ -26,7 +26,9 @@ def witness(
     key: Annotated[str, typer.Option(help="The certificate's private key (PEM).")] = "",
     show: Annotated[bool, typer.Option("--show", help="Print the key and end.")] = False,
 ) -> None:
-    """Witness access logs: sign each checkpoint that only continues the one signed before."""
+    """Witness access logs, as a third party. Signs each checkpoint that only continues the one
+    signed before.
+    """
     import asyncio
 
     from crypto_modes.errors import KeyRefused

@@ -82,7 +82,7 @@ def hold(directory: Path) -> int:
         os.close(descriptor)
         raise BadConfig(
             f"another relay (process {holder or 'unknown'}) uses {directory}: stop it, or set"
-            " `data` to another directory; many relays on one history need PostgreSQL"
+            " `data` to another directory; a history has one relay"
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
