@@ -37,6 +37,14 @@ MAX_AGE = 3600.0
 KEEP_UNREACHABLE = 24 * 3600.0
 LEEWAY = 30.0
 
+# By the names of the library's errors, whose texts might repeat what the token says.
+_WRONG = {
+    "ImmatureSignatureError": "it is not valid yet; do the clocks here and there differ?",
+    "InvalidAudienceError": "it is for another program: its `aud` is not the audience set here",
+    "InvalidIssuerError": "it is of another provider: its `iss` is not the issuer set here",
+    "InvalidSignatureError": "its signature is not by the key that it names",
+    "MissingRequiredClaimError": "it lacks one of `exp`, `sub`, `iss` and `aud`",
+}
 _ALGORITHMS = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("RSA", ""): "RS256"}
 
 
@@ -61,12 +69,15 @@ class Jwks:
         *,
         issuer: str = "",
         audience: str = "",
+        id_tokens: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """With ``id_tokens`` only those of OpenID Connect are taken, made for ``audience``."""
         _require_library()
         self._fetch = fetch
         self._issuer = issuer
         self._audience = audience
+        self._id_tokens = id_tokens
         self._now = now
         self._keys: dict[str, PyJWK] = {}
         self._read = self._asked = float("-inf")
@@ -84,7 +95,10 @@ class Jwks:
         if len(token) > TOKEN_LIMIT:
             raise Unauthorized("this token is longer than 3,072 characters")
         key = await self._key_for(_key_id(token))
-        return _claims(token, key, self._issuer, self._audience)
+        claims = _claims(token, key, self._issuer, self._audience)
+        if self._id_tokens:
+            _check_id_token(token, claims, self._audience)
+        return _external(claims)
 
     async def read(self) -> None:
         """Read the keys now, for a start that should fail early. Raises ``Unavailable``."""
@@ -214,11 +228,11 @@ def _key_id(token: str) -> str:
         raise Unauthorized("this is no signed token") from None
 
 
-def _claims(token: str, key: PyJWK, issuer: str, audience: str) -> External:
+def _claims(token: str, key: PyJWK, issuer: str, audience: str) -> dict[str, Any]:
     import jwt
 
     try:
-        claims = jwt.decode(
+        claims: dict[str, Any] = jwt.decode(
             token,
             key,
             algorithms=[key.algorithm_name],
@@ -230,8 +244,28 @@ def _claims(token: str, key: PyJWK, issuer: str, audience: str) -> External:
     except jwt.ExpiredSignatureError:
         raise TokenExpired("this token has expired; get a new one") from None
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        # The class says what was wrong; the text might repeat what the token says.
-        raise Unauthorized(f"this token is refused: {type(error).__name__}") from None
+        name = type(error).__name__
+        raise Unauthorized(f"this token is refused: {_WRONG.get(name, name)}") from None
+    return claims
+
+
+def _check_id_token(token: str, claims: Mapping[str, Any], audience: str) -> None:
+    """Raises ``Unauthorized`` for a token to call something with (RFC 9068), and for one that was
+    made for another program and names this one beside it (OpenID Connect Core 1.0, 3.1.3.7)."""
+    import jwt
+
+    kind = str(jwt.get_unverified_header(token).get("typ", "")).lower()
+    if kind.removeprefix("application/") == "at+jwt":
+        raise Unauthorized("this is an access token; log in with the provider's ID token")
+    several = isinstance(claims.get("aud"), list) and len(claims["aud"]) > 1
+    if claims.get("azp", None if several else audience) != audience:
+        raise Unauthorized(
+            "this token is refused: it was made for another program (its `azp`), not for the"
+            " audience set here"
+        )
+
+
+def _external(claims: Mapping[str, Any]) -> External:
     subject, name = claims["sub"], claims.get("preferred_username", "")
     if not 0 < len(subject) <= SUBJECT_LIMIT:
         raise Unauthorized("the token's subject must have 1 to 255 characters")
@@ -243,5 +277,5 @@ def _require_library() -> None:
         import jwt  # noqa: F401 - an extra: only relays with external accounts need it
     except ImportError:
         raise BadConfig(
-            "accounts.jwks needs the extra package: pip install 'louver[jwt]'"
+            "tokens of an identity provider need the extra package: pip install 'louver[jwt]'"
         ) from None

@@ -144,7 +144,9 @@ async def _office(settings: Settings, moderation: Moderation, closing: AsyncExit
     closing.callback(passwords.close)
     provider = None
     if asked.jwks:
-        provider = Jwks(source(asked.jwks), issuer=asked.issuer, audience=asked.audience)
+        provider = Jwks(
+            source(asked.jwks), issuer=asked.issuer, audience=asked.audience, id_tokens=True
+        )
     sessions = Sessions(roster, desk.now)
     staff = Staff(desk, roster, sessions, passwords, pepper, provider=provider)
     desk.staff = roster.people

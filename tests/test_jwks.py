@@ -50,9 +50,11 @@ def token(key: Any = ED, algorithm: str = "EdDSA", kid: str | None = "ed", **cla
     return jwt.encode(content, key, algorithm, headers={"kid": kid} if kid else None)
 
 
-def known(*entries: dict[str, Any], issuer: str = "", audience: str = "") -> Jwks:
+def known(
+    *entries: dict[str, Any], issuer: str = "", audience: str = "", id_tokens: bool = False
+) -> Jwks:
     content = jwks(*(entries or ENTRIES))
-    return Jwks(lambda: content, issuer=issuer, audience=audience)
+    return Jwks(lambda: content, issuer=issuer, audience=audience, id_tokens=id_tokens)
 
 
 @pytest.mark.asyncio
@@ -145,6 +147,51 @@ async def test_issuer_and_audience_are_checked_where_configured() -> None:
         with pytest.raises(Unauthorized):
             await strict.verify(token(**claims))
     assert (await known().verify(token(aud="whatever", iss="whoever"))).subject == "u-1"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ({"aud": "other"}, "`aud` is not the audience"),
+        ({"iss": "https://evil.example"}, "`iss` is not the issuer"),
+        ({"aud": None}, "lacks one of"),
+        ({"nbf": int(time.time()) + 600}, "not valid yet"),
+        ({"sub": 7}, "InvalidSubjectError"),
+    ],
+)
+async def test_a_refusal_says_what_to_change_and_nothing_of_the_token(
+    claims: dict[str, Any], said: str
+) -> None:
+    fits = {"iss": "https://id.example", "aud": "louver"}
+    with pytest.raises(Unauthorized, match=said) as refused:
+        await known(issuer="https://id.example", audience="louver").verify(token(**fits | claims))
+    assert "evil" not in str(refused.value)
+
+
+@pytest.mark.asyncio
+async def test_an_id_token_is_none_of_another_program_and_no_access_token() -> None:
+    strict = known(audience="louver", id_tokens=True)
+    for claims in (
+        {"aud": "louver"},
+        {"aud": "louver", "azp": "louver"},
+        {"aud": ["louver"]},
+        {"aud": ["louver", "other"], "azp": "louver"},
+    ):
+        assert (await strict.verify(token(**claims))).subject == "u-1"
+    for claims in (
+        {"aud": "louver", "azp": "other"},
+        {"aud": ["louver", "other"], "azp": "other"},
+        {"aud": ["louver", "other"]},
+    ):
+        with pytest.raises(Unauthorized, match="another program"):
+            await strict.verify(token(**claims))
+    content = {"sub": "u-1", "exp": int(time.time()) + 600, "aud": "louver"}
+    for kind in ("at+jwt", "application/at+jwt"):
+        made = jwt.encode(content, ED, "EdDSA", {"kid": "ed", "typ": kind})
+        with pytest.raises(Unauthorized, match="access token"):
+            await strict.verify(made)
+        assert (await known(audience="louver").verify(made)).subject == "u-1"
 
 
 @pytest.mark.parametrize(

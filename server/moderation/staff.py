@@ -223,8 +223,17 @@ class Staff:
             raise BadArgument("no identity provider is set up for the staff (moderation.jwks)")
         vouched = await self._provider.verify(id_token)
         own = [each for each in self._roster.people().values() if each.subject == vouched.subject]
-        if len(own) != 1:
-            raise Unauthorized("this token's subject has no account of the staff, or several")
+        if not own:
+            # The provider's own name for him is what people do not know, and an admin has to enter.
+            raise Unauthorized(
+                f"the provider calls you {vouched.subject!r}, and nobody of the staff has this"
+                " subject; an admin invites you under it"
+            )
+        if len(own) > 1:
+            raise Unauthorized(
+                "you have several accounts of the staff, and the token does not say which is"
+                " meant; log in with a password and a code"
+            )
         return self._sessions.begin(own[0])
 
     # --- inside ---
