@@ -4,8 +4,9 @@
 
 A hundred clients send at a steady ``--rate``; the time from sending to ``accepted`` is taken first
 alone, then among ``--idle`` open sessions that say nothing, in one run and on one relay, so that
-the ratio holds. Then every idle client hangs up and all come back together: a resume storm. The
-system's limit of open files bounds the crowd (two processes hold one file a connection each).
+the ratio holds. Memory is taken over the second half of the crowd, for the first takes what lay
+free. Then every idle client hangs up and all come back together: a resume storm. The system's
+limit of open files bounds the crowd (two processes hold one file a connection each).
 Reads /proc, so it runs on Linux only. Asserts nothing.
 """
 
@@ -112,19 +113,25 @@ async def main() -> None:
         for client in talkers:
             client.on_frame = steady.on_frame
         alone = await steady.run(talkers, options.rate, options.seconds)
+        clients, _ = await crowd(server, hellos, idle - idle // 2)
         before = server.memory()
-        clients, seconds = await crowd(server, hellos, idle)
-        used = (server.memory() - before) / idle / 1024
+        more, seconds = await crowd(server, hellos, idle // 2)
+        whole = server.memory()
+        clients += more
         among = await steady.run(talkers, options.rate, options.seconds)
         for client in clients:
             client.transport.abort()
         await asyncio.sleep(1.0)
+        cpu = server.cpu()
         clients, storm = await crowd(server, hellos, idle)
+        cpu = server.cpu() - cpu
         after = await steady.run(talkers, options.rate, options.seconds)
     print(f"{'idle sessions':<40}{idle:>10,}")
-    print(f"{'KB per idle session':<40}{used:>10.1f}")
-    print(f"{'sessions opened per second':<40}{idle / seconds:>10,.0f}")
+    print(f"{'KB per idle session':<40}{(whole - before) / (idle // 2) / 1024:>10.1f}")
+    print(f"{'MB of the relay with all of them':<40}{whole / 1e6:>10,.0f}")
+    print(f"{'sessions opened per second':<40}{idle // 2 / seconds:>10,.0f}")
     print(f"{'back after a storm, per second':<40}{idle / storm:>10,.0f}")
+    print(f"{'CPU µs of the relay for each of these':<40}{cpu / idle * 1e6:>10,.0f}")
     show("accepted, alone", alone, alone)
     show("accepted, among the idle", among, alone)
     show("accepted, after the storm", after, alone)
