@@ -30,7 +30,7 @@ from client.transfer import Progress, Transfer, nobody
 from client.trust import Trust
 from crypto_modes import content, policy, wire
 from crypto_modes.attachments import CHUNK, sealed_size
-from crypto_modes.contract import ID_SIZE, NeedPolicy
+from crypto_modes.contract import ID_SIZE, NeedPolicy, Secretive
 from crypto_modes.errors import (
     BadArgument,
     BelowFloor,
@@ -49,7 +49,7 @@ _TABLE = "client_uploads"
 _UNKNOWN_TYPE = "application/octet-stream"
 
 
-class Upload(msgspec.Struct, frozen=True, kw_only=True):
+class Upload(Secretive, msgspec.Struct, frozen=True, kw_only=True):
     """A file on its way out. ``message`` (16 bytes) is the id of the message that will refer to
     it, and names its copy; ``written`` is the mode that its sender counted on. ``key`` opens the
     copy, and becomes part of the message where the mode keeps the relay out.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from crypto_modes import wire
+from crypto_modes.contract import Secretive
 from crypto_modes.errors import BadArgument
 
 
@@ -22,7 +23,7 @@ def check_name(name: str) -> None:
         ) from None
 
 
-class Password(msgspec.Struct, frozen=True):
+class Password(Secretive, msgspec.Struct, frozen=True):
     """A password. ``register`` makes the account where it does not exist."""
 
     text: str
@@ -33,7 +34,7 @@ class Password(msgspec.Struct, frozen=True):
         return f"Password(…, register={self.register})"
 
 
-class Jwt(msgspec.Struct, frozen=True):
+class Jwt(Secretive, msgspec.Struct, frozen=True):
     """A token of the operator's identity provider; ``register`` as for a password."""
 
     token: str

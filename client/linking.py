@@ -19,7 +19,7 @@ from client.memory import Memory
 from client.session import Session
 from client.trust import Trust, Verifying
 from crypto_modes import pins, wire
-from crypto_modes.contract import NeedDevices
+from crypto_modes.contract import NeedDevices, Secretive
 from crypto_modes.e2ee.handover import Peer
 from crypto_modes.e2ee.linker import Joined, Joining, Linker
 from crypto_modes.e2ee.linking import Code
@@ -56,7 +56,7 @@ class Linkable(Verifying, Protocol):
     def linker(self) -> Linker: ...
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(Secretive, msgspec.Struct, frozen=True):
     """The device that a code belongs to, verified: ``device`` is its id (16 bytes), ``label`` what
     it calls itself, which is no more than that. ``replaces``: it is linked already.
     """

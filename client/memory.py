@@ -29,7 +29,7 @@ import msgspec
 from client.keystore import Keystore
 from client.messages import Message
 from crypto_modes import wire
-from crypto_modes.contract import ID_SIZE, POSITIONS, Discreet
+from crypto_modes.contract import ID_SIZE, POSITIONS, Discreet, Secretive
 from crypto_modes.errors import BadConfig
 
 _IDENTITY, _NAMES = "client_identity", "client_names"
@@ -43,7 +43,7 @@ _SEQ = Struct(">Q")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
+class Identity(Secretive, msgspec.Struct, frozen=True, kw_only=True):
     """Who this device is. ``account``, ``relay`` and ``token`` are empty before the first
     connection; ``relay`` is the id of the one relay this state belongs to."""
 

@@ -33,7 +33,7 @@ from client.trust import now_ms
 from crypto_modes import wire
 from crypto_modes.attachments import Opener
 from crypto_modes.content import Attachment
-from crypto_modes.contract import ID_SIZE
+from crypto_modes.contract import ID_SIZE, Secretive
 from crypto_modes.errors import BadArgument, CannotOpen, Forbidden, StoreUnavailable
 from crypto_modes.primitives import KEY_SIZE
 
@@ -43,7 +43,7 @@ _ENDS = (CannotOpen, Forbidden, StoreUnavailable)
 _GONE = "the relay has this file no more: its sender took it back, or its time was up"
 
 
-class Save(msgspec.Struct, frozen=True):
+class Save(Secretive, msgspec.Struct, frozen=True):
     """A file on its way in: ``key`` (32 bytes) opens what has come, ``begun`` in ms, ``part`` is
     the path of the hidden file, where there may be one.
     """

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from crypto_modes import primitives
+from crypto_modes.contract import Secretive
 from crypto_modes.encoding import enc
 from crypto_modes.errors import BadArgument, CannotOpen
 
@@ -171,7 +172,7 @@ def _head(key: bytes, salt: bytes) -> tuple[bytes, bytes]:
 # --- the records ---
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
+class About(Secretive, msgspec.Struct, frozen=True, kw_only=True):
     """The first record: whose backup this is, and the identity in it.
 
     ``seed`` (32 bytes) is the account key's, empty where the device that made the backup did not

@@ -27,7 +27,7 @@ from typing import TypeVar
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.contract import DIGEST_SIZE, ID_SIZE
+from crypto_modes.contract import DIGEST_SIZE, ID_SIZE, Secretive
 from crypto_modes.encoding import enc
 from crypto_modes.errors import BadArgument, LimitExceeded
 from crypto_modes.primitives import KEY_SIZE
@@ -49,7 +49,7 @@ _TIMER = "louver/v1/timer"
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")
 
 
-class Plain(msgspec.Struct, frozen=True):
+class Plain(Secretive, msgspec.Struct, frozen=True):
     """Text, or whatever bytes a program sent in their own kind."""
 
     content: bytes
@@ -59,7 +59,7 @@ class Plain(msgspec.Struct, frozen=True):
         return "<Plain>"
 
 
-class Attachment(msgspec.Struct, frozen=True, kw_only=True):
+class Attachment(Secretive, msgspec.Struct, frozen=True, kw_only=True):
     """A file at the relay. ``key`` (32 bytes) and ``chunk`` (bytes) are empty and 0 where the
     relay may read; the digests are of the file as the relay has it, and of what is in it.
 
@@ -87,7 +87,7 @@ class Reaction(msgspec.Struct, frozen=True):
     emoji: str
 
 
-class Edit(msgspec.Struct, frozen=True):
+class Edit(Secretive, msgspec.Struct, frozen=True):
     """Another text for an own message."""
 
     target: bytes

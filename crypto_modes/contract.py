@@ -50,6 +50,17 @@ ADVERSARIES = (
 _SHOWN = ("conversation", "seq", "id", "kind", "mode", "epoch")
 
 
+class Secretive:
+    """For structs that hold a secret and leave it out of their ``repr``: pretty printers, and the
+    tracebacks that show locals with one, ask for another, and msgspec's tells every field.
+    """
+
+    __slots__ = ()
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return []
+
+
 class Discreet(msgspec.Struct, frozen=True, gc=False):
     """A struct that prints which message it is about, never what it says or what opens it: a
     ``repr`` ends up in tracebacks and logs.

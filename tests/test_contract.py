@@ -5,9 +5,18 @@ What a mode must do with them is in ``test_mode_contract.py``.
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
+from pkgutil import iter_modules
+
 import msgspec
 import pytest
+from rich.pretty import pretty_repr
 
+import client
+import crypto_modes
+import crypto_modes.e2ee
+from client.credentials import Password
 from client.memory import Identity, Outbound
 from client.messages import Message
 from crypto_modes import wire
@@ -22,6 +31,10 @@ from crypto_modes.contract import (
     Sealed,
     Stored,
 )
+from crypto_modes.e2ee.identity import Own
+from crypto_modes.e2ee.pq_ratchet import PqChains
+from crypto_modes.e2ee.ratchet import Ratchet
+from crypto_modes.e2ee.session import Session
 
 SECRET = b"a text or a key!"
 ID = bytes(range(16))
@@ -81,6 +94,25 @@ def test_what_it_prints_says_which_message_it_is() -> None:
 
 def test_a_pretty_printer_gets_no_more() -> None:
     assert dict(DRAFT.__rich_repr__()) == {"conversation": ID, "id": ID, "kind": "text", "epoch": 3}
+
+
+def structs(kind: type = msgspec.Struct) -> Iterator[type[msgspec.Struct]]:
+    """Every struct of the client and the modes."""
+    for each in kind.__subclasses__():
+        yield each
+        yield from structs(each)
+
+
+def test_whoever_hides_something_hides_it_from_pretty_printers_too() -> None:
+    """Of a session one saw every key: msgspec has a second ``repr`` of its own for them."""
+    for package in (client, crypto_modes, crypto_modes.e2ee):
+        for module in iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    plain = msgspec.Struct
+    hiding = {each for each in structs() if each.__repr__ is not plain.__repr__}
+    assert {Session, Ratchet, PqChains, Own, Password} <= hiding
+    assert [each for each in hiding if each.__rich_repr__ is plain.__rich_repr__] == []
+    assert pretty_repr(Password("a secret")) == "Password()"
 
 
 def test_what_a_mode_lacks_is_carried_and_said() -> None:

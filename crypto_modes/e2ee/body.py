@@ -22,7 +22,14 @@ from typing import NamedTuple, get_args
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.contract import DIGEST_SIZE, ID_SIZE, LOG_HEAD_SIZE, NO_DIGEST, NO_LOG_HEAD
+from crypto_modes.contract import (
+    DIGEST_SIZE,
+    ID_SIZE,
+    LOG_HEAD_SIZE,
+    NO_DIGEST,
+    NO_LOG_HEAD,
+    Secretive,
+)
 from crypto_modes.encoding import enc
 from crypto_modes.errors import CannotOpen
 from crypto_modes.padding import pad, unpad
@@ -165,7 +172,7 @@ class Heard(msgspec.Struct, array_like=True):
         return ("reordered",) if counter <= self.forgotten else ("reordered", "fork")
 
 
-class Recent(msgspec.Struct, array_like=True, frozen=True):
+class Recent(Secretive, msgspec.Struct, array_like=True, frozen=True):
     """A message sealed lately: enough to seal it again for other devices, unchanged."""
 
     counter: int

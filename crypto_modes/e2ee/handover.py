@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from crypto_modes import policy, wire
-from crypto_modes.contract import DIGEST_SIZE, ID_SIZE
+from crypto_modes.contract import DIGEST_SIZE, ID_SIZE, Secretive
 from crypto_modes.encoding import dec, enc, number
 from crypto_modes.errors import FrameRefused
 from crypto_modes.primitives import KEY_SIZE, SIGNATURE_SIZE
@@ -51,7 +51,7 @@ class LogPin(NamedTuple):
     checkpoint: bytes
 
 
-class Handover(msgspec.Struct, frozen=True):
+class Handover(Secretive, msgspec.Struct, frozen=True):
     """All that is handed over. ``seed`` is the account key's, or empty: decision 0014."""
 
     account: bytes
@@ -63,10 +63,6 @@ class Handover(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"<Handover of {len(self.peers)} peers>"
-
-    def __rich_repr__(self) -> list[tuple[str, object]]:
-        """The same for those who print prettily; msgspec's own would tell the seed."""
-        return [("peers", len(self.peers))]
 
 
 def encode(handover: Handover) -> bytes:

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.contract import ClientTools
+from crypto_modes.contract import ClientTools, Secretive
 from crypto_modes.e2ee import devices
 from crypto_modes.e2ee.devices import ML_KEM_768, X25519
 from crypto_modes.e2ee.header import First
@@ -39,7 +39,7 @@ FRAME_PREKEYS = 40  # KEM prekeys have 1.3 KB on the wire: 40 stay under the fra
 Use = Literal["signed", "once", "last"]
 
 
-class Own(msgspec.Struct, array_like=True):
+class Own(Secretive, msgspec.Struct, array_like=True):
     """``account_seed`` is empty on a device that was linked without it; ``signed`` and ``last`` are
     prekey ids; ``minted`` counts the one-time keys made since ``minted_since``, by algorithm;
     ``version`` is the highest of the device lists that were signed here, published or not.
@@ -64,7 +64,7 @@ class Own(msgspec.Struct, array_like=True):
         return f"<Own {self.account_key[:4].hex()}…>"
 
 
-class Stored(msgspec.Struct, array_like=True, frozen=True):
+class Stored(Secretive, msgspec.Struct, array_like=True, frozen=True):
     """A prekey's secret half beside what was published."""
 
     secret: bytes

@@ -45,6 +45,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from crypto_modes.contract import Secretive
 from crypto_modes.e2ee.header import HAS_CIPHERTEXT, HAS_KEY
 from crypto_modes.e2ee.ratchet import SKIP_LIMIT, Skipped
 from crypto_modes.encoding import enc
@@ -72,7 +73,7 @@ NOTHING = (0, b"")  # what most messages carry
 _MESSAGE, _NEXT = enc("louver/v1/pq_message"), enc("louver/v1/pq_next")
 
 
-class Offered(msgspec.Struct, array_like=True, tag=1):
+class Offered(Secretive, msgspec.Struct, array_like=True, tag=1):
     """``seed``, 64 bytes, is the private key; the public one went ``since`` messages ago."""
 
     seed: bytes
@@ -88,7 +89,7 @@ class Asked(msgspec.Struct, array_like=True, tag=2):
     key: bytes
 
 
-class Answered(msgspec.Struct, array_like=True, tag=3):
+class Answered(Secretive, msgspec.Struct, array_like=True, tag=3):
     """The ``ciphertext``, which went ``since`` messages ago, and the epoch that it begins."""
 
     ciphertext: bytes
@@ -101,7 +102,7 @@ class Answered(msgspec.Struct, array_like=True, tag=3):
         return "<Answered>"
 
 
-class PqChains(msgspec.Struct, array_like=True):
+class PqChains(Secretive, msgspec.Struct, array_like=True):
     """``root`` RKq and the two chains of ``epoch``, with the numbers sent and received; ``began``
     is the time of the first message sealed in it. ``old`` is the receiving chain of the epoch
     before, ``step`` how far the next one is.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crypto_modes.contract import Secretive
 from crypto_modes.encoding import enc
 from crypto_modes.errors import CannotOpen
 from crypto_modes.primitives import hkdf, hmac_pair, x25519, x25519_public
@@ -24,7 +25,7 @@ _ROOT = enc("louver/v1/root")
 _MESSAGE, _NEXT = b"\x01", b"\x02"
 
 
-class Skipped(msgspec.Struct, frozen=True, array_like=True):
+class Skipped(Secretive, msgspec.Struct, frozen=True, array_like=True):
     """A key passed over: of the chain ``chain`` (a ratchet key, or a PQ epoch), number ``n``."""
 
     chain: bytes
@@ -35,7 +36,7 @@ class Skipped(msgspec.Struct, frozen=True, array_like=True):
         return f"<Skipped {self.n}>"
 
 
-class Ratchet(msgspec.Struct, array_like=True):
+class Ratchet(Secretive, msgspec.Struct, array_like=True):
     """``root`` RK, own ratchet key pair, the peer's public key, both chain keys (empty before
     they exist), numbers sent and received on them, and the length of the previous sending chain.
     """

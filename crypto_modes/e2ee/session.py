@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from crypto_modes.contract import VERSION
+from crypto_modes.contract import VERSION, Secretive
 from crypto_modes.e2ee import header, pq_ratchet, pqxdh, ratchet
 from crypto_modes.e2ee.header import Header
 from crypto_modes.e2ee.ratchet import Skipped
@@ -90,7 +90,7 @@ class SkippedKeys(Protocol):
     def find(self, chain: bytes, n: int) -> bytes | None: ...
 
 
-class Session(msgspec.Struct, array_like=True):
+class Session(Secretive, msgspec.Struct, array_like=True):
     """One session with one device, as it is stored.
 
     ``th`` is the handshake's transcript hash, whose first 8 bytes are the session's id. ``first``

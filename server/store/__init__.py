@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from crypto_modes import wire
-from crypto_modes.contract import BlobMeta, Stored
+from crypto_modes.contract import BlobMeta, Secretive, Stored
 
 BlobState = Literal["partial", "whole", "kept"]
 # What an attachment counts at least against its sender's quota, which so bounds their number too.
@@ -110,7 +110,7 @@ class KeyCounts(msgspec.Struct, frozen=True, kw_only=True):
     shredded: int
 
 
-class SealedReport(msgspec.Struct, frozen=True, kw_only=True):
+class SealedReport(Secretive, msgspec.Struct, frozen=True, kw_only=True):
     """A report as the relay has it: who handed it in and when, one tag (32 bytes) for each message
     in it, and bytes that only the moderation team opens. ``number`` is given by the store, rising.
     """
