@@ -127,6 +127,7 @@ PLANTS: tuple[Plant, ...] = (
         "the memory of first messages and used prekeys",
         {E2EE + "identity.Identity.use_up": always(None)},
         "e2ee_sessions::test_12_a_first_message_begins_one_session",
+        "e2ee_keys::test_12_a_one_time_key_that_the_relay_gives_out_twice_serves_the_first_alone",
     ),
     fault(
         13,

@@ -129,6 +129,27 @@ def test_used_one_time_keys_are_gone() -> None:
     assert relay.left(BOB, bob.id) == wire.Published(ref=0, version=1, once=99, kem=99)
 
 
+@pytest.mark.attack(12)
+@pytest.mark.parametrize("algorithm", [devices.X25519, devices.ML_KEM_768])
+def test_12_a_one_time_key_that_the_relay_gives_out_twice_serves_the_first_alone(
+    algorithm: int,
+) -> None:
+    relay, alice, bob = couple()
+    laptop = Device(relay, ALICE, b"alice-laptop-001")
+    laptop.link(alice)
+    again = [each for each in relay.prekeys[BOB, bob.id] if each.algorithm == algorithm]
+    first = alice.send(BOB, b"first")
+    left = [each for each in relay.prekeys[BOB, bob.id] if each.algorithm != algorithm]
+    relay.prekeys[BOB, bob.id] = [*again, *left]
+    second = laptop.send(BOB, b"second")
+    assert bob.receive(first).content == b"first"
+    before = dict(bob.state.rows)
+    with pytest.raises(CannotOpen):
+        bob.receive(second)
+    assert bob.state.rows == before
+    assert bob.receive(alice.send(BOB, b"third")).content == b"third"
+
+
 @pytest.mark.attack
 def test_10_a_first_message_cannot_use_a_prekey_for_something_else() -> None:
     _, _, bob = couple()
