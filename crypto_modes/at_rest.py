@@ -195,9 +195,14 @@ def _derive(dek: bytes, salt: bytes, dek_id: bytes) -> tuple[bytes, bytes]:
 
 def link(previous: bytes, seq: int, record: bytes) -> bytes:
     """The head of the hash chain after ``record``, 32 bytes."""
+    return link_digest(previous, seq, H(record))
+
+
+def link_digest(previous: bytes, seq: int, digest: bytes) -> bytes:
+    """The same for a record of which only ``digest`` is there, H of it, 32 bytes."""
     if len(previous) != DIGEST_SIZE:
         raise BadArgument(f"the head of a chain has {DIGEST_SIZE} bytes")
-    return H(_CHAIN + _LINK(32, previous, 8, seq, 32, H(record)))
+    return H(_CHAIN + _LINK(32, previous, 8, seq, 32, digest))
 
 
 def heads_digest(heads: Iterable[tuple[bytes, int, bytes]]) -> bytes:

@@ -7,6 +7,8 @@ file ``vault.token``: that is one vault, which keeps its own account of what it 
 ======  ==============================  ===========================================================
 GET     /vault/v1/records               ``?conversation=HEX&first=N&last=N&known=N&case=HEX``, see
                                         ``scope``; 403 where the case was closed
+GET     /vault/v1/links                 ``?conversation=HEX&after=N&last=N&case=HEX``: of records
+                                        beside the scope only digests, see ``scope``
 GET     /vault/v1/reports/{id}          a sealed report; the id in hexadecimal
 POST    /vault/v1/confirm               ``{"questions": […]}`` about a report, as for the operator
 ======  ==============================  ===========================================================
@@ -24,11 +26,12 @@ from crypto_modes import at_rest, scope
 from crypto_modes.contract import ID_SIZE, NO_DIGEST, Stored
 from crypto_modes.errors import BadArgument, Forbidden
 from crypto_modes.reports import Sealed
-from crypto_modes.scope import DoorKey, Handed
+from crypto_modes.scope import DoorKey, Handed, Link, Links
 from server.confirming import Confirming
 from server.problems import authorize, body_of
 from server.store import Store
 
+PAGE = 500  # records that are read from the store at once for their links
 NUMBERS = 1 << 53  # messages have smaller ones, and SQLite's largest is not much further
 TOKEN_PREFIX = "lvv_"  # noqa: S105 - public, so that leaked tokens can be recognised
 TOKEN_FILE = "vault.token"  # noqa: S105 - a file's name
@@ -70,6 +73,19 @@ class VaultRecords:
             keys=await self._keys(inside),
         )
 
+    async def links(self, conversation: bytes, after: int, last: int) -> Links:
+        """The links of the messages behind ``after`` up to ``last``. Raises ``BadArgument`` for
+        more than 4,096 messages."""
+        if not 0 <= after < last <= after + scope.LINKS_LIMIT:
+            raise BadArgument(f"ask for the links of 1 to {scope.LINKS_LIMIT} messages")
+        found: list[Link] = []
+        while after < last:
+            page = await self._store.after(conversation, after, min(PAGE, last - after))
+            inside = [each for each in page if each.meta.seq <= last]
+            found += [scope.link_of(each) for each in inside if each.meta.mode == at_rest.NAME]
+            after = inside[-1].meta.seq if inside else last
+        return Links(tuple(found))
+
     async def report(self, id: bytes) -> Sealed:
         """The first report under this id. Raises ``Forbidden`` where there is none."""
         found = await self._store.report(id)
@@ -105,25 +121,36 @@ class VaultRecords:
         """The routes of the table above."""
         return [
             Route("/vault/v1/records", self._get_records, methods=["GET"]),
+            Route("/vault/v1/links", self._get_links, methods=["GET"]),
             Route("/vault/v1/reports/{id}", self._get_report, methods=["GET"]),
             Route("/vault/v1/confirm", self._confirm, methods=["POST"]),
         ]
 
     async def _get_records(self, request: Request) -> Response:
+        conversation, first, last = await self._asked(request, "first", "last")
+        known = _number(request.query_params.get("known", "0"))
+        handed = await self.records(conversation, first, last, known)
+        return Response(handed.to_json(), media_type="application/json")
+
+    async def _get_links(self, request: Request) -> Response:
+        conversation, after, last = await self._asked(request, "after", "last")
+        links = await self.links(conversation, after, last)
+        return Response(links.to_json(), media_type="application/json")
+
+    async def _asked(self, request: Request, begin: str, end: str) -> tuple[bytes, int, int]:
+        """The conversation and two numbers, of a vault that may ask, for a case that stands."""
         self._authorize(request)
         asked = request.query_params
         try:
             conversation = bytes.fromhex(asked["conversation"])
             case = bytes.fromhex(asked.get("case", ""))
-            first, last = _number(asked["first"]), _number(asked["last"])
-            known = _number(asked.get("known", "0"))
+            numbers = _number(asked[begin]), _number(asked[end])
         except (KeyError, ValueError):
-            raise BadArgument("name conversation (hexadecimal), first and last") from None
+            raise BadArgument(f"name conversation (hexadecimal), {begin} and {end}") from None
         if len(conversation) != ID_SIZE or len(case) not in (0, ID_SIZE):
             raise BadArgument("a conversation and a case have 32 hexadecimal digits each")
         await self._standing(case)
-        handed = await self.records(conversation, first, last, known)
-        return Response(handed.to_json(), media_type="application/json")
+        return conversation, *numbers
 
     async def _get_report(self, request: Request) -> Response:
         self._authorize(request)

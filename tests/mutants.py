@@ -62,7 +62,7 @@ TESTS: dict[str, str] = {
     "holds": "holds",
     "scanning": "scanners",
     "shamir": "shamir",
-    "scope": "scope",
+    "scope": "scope vault_heads",
     "door": "door",
     "vault": "door",
     "wire/codec": "wire",

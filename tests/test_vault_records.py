@@ -8,6 +8,7 @@ import os
 import stat
 import urllib.error
 import urllib.request
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from crypto_modes import scope, vault
 from crypto_modes.keyring import dek_context
 from crypto_modes.policy import conversation_id
 from crypto_modes.reports import Sealed
-from crypto_modes.scope import Handed
+from crypto_modes.scope import Handed, Links
 from server.store import SealedReport
 from tests.conftest import Running, StartRelay
 from tests.moderation_rig import PEOPLE, MemoryLog, legal_request
@@ -69,6 +70,9 @@ async def test_records_and_the_keys_behind_the_door(
     )
     assert [record.seq for record in handed.records] == [1, 2]
     assert handed.known == handed.records[0].chain
+    status, raw = await asked(relay, f"links?conversation={talk.hex()}&after=1&last=4096")
+    (link,) = Links.from_json(raw).links
+    assert (link.seq, link.digest) == (2, sha256(handed.records[1].body).digest())
     place = handed.relay, talk, alice.account, handed.keys[0].epoch
     assert vault.unwrap(secret, handed.keys[0].moderation, dek_context(*place, "moderation"))
 
@@ -78,6 +82,7 @@ async def test_only_the_vaults_token_opens_it(relay: Running) -> None:
     admin = (relay.data / "admin.token").read_text().strip()
     paths: list[tuple[str, Any]] = [
         (f"records?conversation={'0' * 32}&first=1&last=1", None),
+        (f"links?conversation={'0' * 32}&after=0&last=1", None),
         (f"reports/{'0' * 32}", None),
         ("confirm", b"{}"),
     ]
@@ -116,6 +121,24 @@ async def test_a_bad_question_is_told_what_a_good_one_is(
     assert (status, words in why) == (400, True), why
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("after=1&last=2", "name conversation"),
+        (f"conversation={'0' * 32}&first=1&last=2", "after and last"),
+        (f"conversation={'0' * 32}&after=1&last=1", "1 to 4096"),
+        (f"conversation={'0' * 32}&after=0&last=4097", "1 to 4096"),
+        (f"conversation={'0' * 32}&after={1 << 63}&last={1 << 63}", "up to 2^53"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_nor_are_links_given_for_a_bad_question(
+    relay: Running, query: str, words: str
+) -> None:
+    status, why = told(await asked(relay, f"links?{query}"))
+    assert (status, words in why) == (400, True), why
+
+
 @pytest.mark.asyncio
 async def test_a_sealed_report_by_its_id(relay: Running) -> None:
     alice, bob = await relay.enter("alice"), await relay.enter("bob")
@@ -150,7 +173,9 @@ async def test_for_a_closed_case_nothing_is_handed_over(relay: Running) -> None:
     path = f"records?conversation={'0' * 32}&first=1&last=2&case={case.id.hex()}"
     assert (await asked(relay, path))[0] == 200
     await cases.close(lena, case.id, "nothing came of it")
-    status, why = told(await asked(relay, path))
-    assert (status, "this case is closed" in why) == (403, True)
+    links = path.replace("records?", "links?").replace("first=", "after=")
+    for each in (path, links):
+        status, why = told(await asked(relay, each))
+        assert (status, "this case is closed" in why) == (403, True)
     await cases.reopen(lena, case.id)
     assert (await asked(relay, path))[0] == 200

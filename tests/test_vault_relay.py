@@ -52,6 +52,10 @@ async def records(asked: Relay) -> Any:
     return await asked.records(TALK, 1, 20, 3, b"c" * 16)
 
 
+async def links(asked: Relay) -> Any:
+    return await asked.links(TALK, 3, 9, b"c" * 16)
+
+
 async def report(asked: Relay) -> Any:
     return await asked.report(b"r" * 16)
 
@@ -75,6 +79,9 @@ ANSWERS: list[tuple[Callable[[Relay], Any], int, bytes, type[LouverError], str]]
     (records, 401, PROBLEM, StoreUnavailable, "does not answer"),
     (records, 500, PROBLEM, StoreUnavailable, "does not answer"),
     (records, 302, b"", StoreUnavailable, "does not answer"),
+    (links, 200, b"nonsense", CannotOpen, "not understood"),
+    (links, 200, b'{"links": [[1, "AAAA"]]}', CannotOpen, "not understood"),
+    (links, 403, PROBLEM, GrantRefused, "because"),
     (report, 404, PROBLEM, Forbidden, "because"),
     (report, 200, b"{}", ReportRefused, "no sealed report"),
     (confirm, 200, b"[]", CannotOpen, "what it was asked"),
@@ -115,11 +122,15 @@ async def test_what_it_asks_and_with_which_token() -> None:
         assert [each.state for each in await confirm(asked)] == ["yes"]
         with pytest.raises(CannotOpen):
             await records(asked)
-    first, second = (each.decode() for each in seen)
+        with pytest.raises(CannotOpen):
+            await links(asked)
+    first, second, third = (each.decode() for each in seen)
     assert first.startswith("POST /vault/v1/confirm ")
     query = f"conversation={TALK.hex()}&first=1&last=20&known=3&case={(b'c' * 16).hex()}"
     assert second.startswith(f"GET /vault/v1/records?{query} ")
-    assert all(f"Authorization: Bearer {TOKEN}\r\n" in each for each in (first, second))
+    query = f"conversation={TALK.hex()}&after=3&last=9&case={(b'c' * 16).hex()}"
+    assert third.startswith(f"GET /vault/v1/links?{query} ")
+    assert all(f"Authorization: Bearer {TOKEN}\r\n" in each for each in (first, second, third))
 
 
 @pytest.mark.asyncio

@@ -23,7 +23,7 @@ from crypto_modes.keyring import dek_context
 from crypto_modes.keys import SigningKey, TeamKey
 from crypto_modes.reports import Report, seal, tags
 from crypto_modes.reports import Sealed as SealedReport
-from crypto_modes.scope import Handed
+from crypto_modes.scope import Handed, Links
 from crypto_modes.transparency.access_log import Entry, Opened
 from crypto_modes.verdicts import Answer, Question
 from server.access_log import Receipt
@@ -120,6 +120,8 @@ class MemoryRelay:
         self.reports: dict[bytes, SealedReport] = {}
         self.answer = Answer("yes")
         self.lie: Callable[[Handed], Handed] = lambda handed: handed
+        self.lie_of_links: Callable[[Links], Links] = lambda links: links
+        self.crossed: list[tuple[int, int]] = []
         self.meanwhile: Callable[[], None] = lambda: None
         self.away = False
         self.happened = happened
@@ -133,6 +135,12 @@ class MemoryRelay:
         raw = (await self.desk.records(conversation, first, last, known)).to_json()
         self.meanwhile()
         return self.lie(Handed.from_json(raw))
+
+    async def links(self, conversation: bytes, after: int, last: int, case: bytes = CASE) -> Links:
+        self._check()
+        raw = (await self.desk.links(conversation, after, last)).to_json()
+        self.crossed.append((after, last))
+        return self.lie_of_links(Links.from_json(raw))
 
     async def report(self, id: bytes) -> SealedReport:
         self.happened.append("fetched")

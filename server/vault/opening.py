@@ -32,9 +32,9 @@ from crypto_modes.errors import (
     LogUnavailable,
     LouverError,
 )
-from crypto_modes.grants import RULES, Person
+from crypto_modes.grants import RULES, Grant, Person
 from crypto_modes.keyring import dek_context
-from crypto_modes.scope import Handed, Record
+from crypto_modes.scope import Gap, Handed, Links, Record
 from crypto_modes.transparency.access_log import Entry
 from server.access_log import AccessLog, Receipt
 from server.vault.asking import Asking, Refusals
@@ -51,6 +51,7 @@ class Records(Protocol):
     async def records(
         self, conversation: bytes, first: int, last: int, known: int, case: bytes
     ) -> Handed: ...
+    async def links(self, conversation: bytes, after: int, last: int, case: bytes) -> Links: ...
 
 
 class Heads:
@@ -222,8 +223,15 @@ class Opening:
         if seq:
             scope.check_known(handed, seq, head)
         scope.check(handed, grant)
+        for gap in scope.gaps(handed, seq, head):
+            await self._cross(gap, grant)
         await self._heads.keep(grant.conversation, handed.newest, handed.head)
         return handed
+
+    async def _cross(self, gap: Gap, grant: Grant) -> None:
+        while gap.after < gap.last:
+            links = await self._relay.links(grant.conversation, gap.after, gap.next, grant.case)
+            gap = scope.follow(gap, links)
 
     async def _tell_unopened(self, entry: Entry, handed: Handed, shown: tuple[Shown, ...]) -> None:
         """A record that should open and does not was changed or moved by somebody."""

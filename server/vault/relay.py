@@ -21,7 +21,7 @@ from crypto_modes.errors import (
     StoreUnavailable,
 )
 from crypto_modes.reports import Sealed
-from crypto_modes.scope import Handed
+from crypto_modes.scope import Handed, Links
 from crypto_modes.verdicts import Answer, Question
 from server.calls import Caller, TooLong
 from server.vault.settings import Relay as RelaySettings
@@ -86,6 +86,17 @@ class Relay:
             "case": case.hex(),
         }
         return Handed.from_json(await self._ask("GET", f"records?{urlencode(asked)}"))
+
+    async def links(self, conversation: bytes, after: int, last: int, case: bytes) -> Links:
+        """The chain's links of the messages behind ``after`` up to ``last``. Raises ``CannotOpen``
+        for an answer that is none, ``GrantRefused`` where the case was closed."""
+        asked = {
+            "conversation": conversation.hex(),
+            "after": after,
+            "last": last,
+            "case": case.hex(),
+        }
+        return Links.from_json(await self._ask("GET", f"links?{urlencode(asked)}"))
 
     async def report(self, id: bytes) -> Sealed:
         """The sealed report ``id``. Raises ``Forbidden`` where there is none, ``ReportRefused``."""
