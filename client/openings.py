@@ -19,7 +19,7 @@ its own readings from users. An auditor, who sees entries, still finds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -33,13 +33,11 @@ from crypto_modes.transparency import access_log, tree
 from crypto_modes.transparency.access_log import DAY, Leaf
 from crypto_modes.transparency.key_log import NO_HEAD, Head
 from crypto_modes.transparency.note import Checkpoint, Verifier, open_checkpoint
-from crypto_modes.transparency.tiles import WIDTH, Whole, unbundle
+from crypto_modes.transparency.tiles import WIDTH, unbundle
 
 TABLE = "access_log"
 _HEAD, _KEY = b"head", b"key"
 DAYS = 365
-# A client holds all leaves of a log: 100 bytes each.
-SIZE_LIMIT = 1_000_000
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -80,15 +78,22 @@ class Openings:
         first = max(self._now() // DAY - days, 0)
         page = await self._ask(account, first, 0, 0)
         log, head = self._open(page, vkey)
-        leaves = _leaves(page, 0, head.size)
-        while len(leaves) < head.size:
-            more = await self._ask(account, first, head.size, len(leaves))
-            leaves += _leaves(more, len(leaves), head.size)
-        whole = Whole(leaves)
-        if not equal(whole.root, head.root):
-            raise LogRefused("the leaves that the relay shows are not those of the access log")
-        self._advance(log, head, whole)
-        return _found(page, leaves, log, head)
+        known = self._known(head)
+        reading = _Reading(dict(enumerate(page.keys, page.first)), known)
+        reading.take(_leaves(page, 0, head.size))
+        while reading.size < head.size:
+            more = await self._ask(account, first, head.size, reading.size)
+            reading.take(_leaves(more, reading.size, head.size))
+        reading.check(head)
+        self._remember(log, head)
+        return Found(
+            times=tuple(reading.times),
+            indexes=tuple(reading.indexes),
+            first=page.first,
+            end=page.first + len(page.keys),
+            vkey=log.encode(),
+            head=Head(head.size, head.root),
+        )
 
     async def _ask(self, peer: bytes, first: int, size: int, start: int) -> wire.Opened:
         asked = wire.GetOpened(ref=0, peer=peer, first=first, size=size, start=start)
@@ -107,13 +112,10 @@ class Openings:
                 "the relay shows another access log than before; what was entered there before is"
                 " not in it. Ask the operator why"
             )
-        head = open_checkpoint(page.checkpoint, log)
-        if head.size > SIZE_LIMIT:
-            raise LogRefused("this access log is too large for a client; use louver audit")
-        return log, head
+        return log, open_checkpoint(page.checkpoint, log)
 
-    def _advance(self, log: Verifier, head: Checkpoint, whole: Whole) -> None:
-        """Believe a log that continues the known one, and remember it."""
+    def _known(self, head: Checkpoint) -> Head:
+        """The largest head that was verified. Raises ``LogRefused`` where it was larger."""
         raw = self._memory.store.get(TABLE, _HEAD)
         known = NO_HEAD if raw is None else Head.decode(raw)
         if head.size < known.size:
@@ -121,29 +123,55 @@ class Openings:
                 f"the access log has {head.size} entries and had {known.size} before: it was put"
                 " back to an older state, or entries are hidden"
             )
-        if known.size and not equal(tree.root(whole, known.size), known.root):
-            raise LogRefused(
-                "the access log is another one than before: earlier entries were changed or taken"
-                " out, or different people are shown different logs"
-            )
+        return known
+
+    def _remember(self, log: Verifier, head: Checkpoint) -> None:
         with self._memory.store.transaction():
             self._memory.store.put(TABLE, _KEY, log.key)
             self._memory.store.put(TABLE, _HEAD, Head(head.size, head.root).encode())
 
 
+class _Reading:
+    """Leaves as they come, however many: of the tree only its edge is kept, and of the leaves those
+    that the ``keys`` of the days mark. Nothing of it counts before ``check``.
+    """
+
+    def __init__(self, keys: Mapping[int, bytes], known: Head) -> None:
+        self._keys = keys
+        self._known = known
+        self._edge = tree.Frontier()
+        self._before = tree.EMPTY_ROOT
+        self.times: list[int] = []
+        self.indexes: list[int] = []
+
+    @property
+    def size(self) -> int:
+        """How many there were."""
+        return self._edge.size
+
+    def take(self, leaves: list[bytes]) -> None:
+        """Read the next ones. Raises ``LogRefused`` for what is no leaf."""
+        for raw in leaves:
+            leaf, index = Leaf.decode(raw), self.size
+            self._edge.append(tree.leaf_hash(raw))
+            if self.size == self._known.size:
+                self._before = self._edge.root()
+            key = self._keys.get(leaf.time // DAY)
+            if key is not None and equal(access_log.mark(key, index), leaf.mark):
+                self.times.append(leaf.time)
+                self.indexes.append(index)
+
+    def check(self, head: Checkpoint) -> None:
+        """Whether they are the log of ``head``, and it continues the known one. Raises
+        ``LogRefused``."""
+        if not equal(self._edge.root(), head.root):
+            raise LogRefused("the leaves that the relay shows are not those of the access log")
+        if self._known.size and not equal(self._before, self._known.root):
+            raise LogRefused(
+                "the access log is another one than before: earlier entries were changed or taken"
+                " out, or different people are shown different logs"
+            )
+
+
 def _leaves(page: wire.Opened, start: int, size: int) -> list[bytes]:
     return unbundle(page.leaves, min(WIDTH, size - start))
-
-
-def _found(page: wire.Opened, leaves: list[bytes], log: Verifier, head: Checkpoint) -> Found:
-    keys = dict(enumerate(page.keys, page.first))
-    times, indexes = [], []
-    for index, raw in enumerate(leaves):
-        leaf = Leaf.decode(raw)
-        key = keys.get(leaf.time // DAY)
-        if key is not None and equal(access_log.mark(key, index), leaf.mark):
-            times.append(leaf.time)
-            indexes.append(index)
-    end = page.first + len(page.keys)
-    shown = Head(head.size, head.root)
-    return Found(tuple(times), tuple(indexes), page.first, end, log.encode(), shown)
