@@ -3,7 +3,8 @@
 What may live here: fetching every leaf, verifying that they are the log, and looking among them.
 What may not: wording. The answer is a proof either way: each leaf of the days asked about is marked
 for this conversation or is not, all of them are under the root that the log signed, and that log
-continues the one that was seen before.
+continues the one that was seen before. The keys of the days, by which a leaf is known as marked,
+are signed by the log too, for they come by way of the relay.
 
 ==========  ======  ==========================================================================
 table       key     value
@@ -28,6 +29,7 @@ from client.session import Session
 from client.trust import Trust
 from crypto_modes import wire
 from crypto_modes.errors import BadArgument, LogRefused
+from crypto_modes.policy import conversation_id
 from crypto_modes.primitives import equal
 from crypto_modes.transparency import access_log, tree
 from crypto_modes.transparency.access_log import DAY, Leaf
@@ -78,6 +80,8 @@ class Openings:
         first = max(self._now() // DAY - days, 0)
         page = await self._ask(account, first, 0, 0)
         log, head = self._open(page, vkey)
+        conversation = conversation_id(self._trust.account_id, account)
+        access_log.check_days(log, conversation, first, page.keys, page.signature)
         known = self._known(head)
         reading = _Reading(dict(enumerate(page.keys, page.first)), known)
         reading.take(_leaves(page, 0, head.size))

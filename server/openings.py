@@ -3,7 +3,7 @@
 What may live here: the one use case, and the way to the vault. What may not: the answer, which the
 client finds itself in leaves that it verifies. The conversation is that of the account that asks
 with the one it names, so that nobody is given the keys of another's days. The relay could hide
-leaves and keys no better than the log can: the signed root is over all of them.
+leaves and keys no better than the log can: it signed the root over all leaves, and the keys.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Openings:
                 leaves=leaves,
                 first=days.first,
                 keys=() if frame.start else days.keys,
+                signature=b"" if frame.start else days.signature,
             )
         )
 

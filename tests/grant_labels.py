@@ -76,6 +76,11 @@ def entry(key: bytes) -> Entry:
     return Entry(kind="read", time=TIME, conversation=key[:16])
 
 
+def take_days(key: bytes, value: bytes) -> None:
+    log = access_log.log_of(SigningKey(key).public)
+    access_log.check_days(log, ALICE, 1, (key,), value)
+
+
 GRANTS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], object]]] = {
     "grant": (
         lambda key: grants.approve(GRANT, "sven", SigningKey(key)).signature,
@@ -119,5 +124,9 @@ GRANTS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], objec
     "access/entry": equal_to(lambda key: entry(key).encode()),
     "access/commitment": equal_to(lambda key: access_log.commitment(ALICE, entry(key))),
     "access/day": equal_to(lambda key: access_log.day_key(key, ALICE, 1)),
+    "access/day_keys": (
+        lambda key: access_log.sign_days(SigningKey(key), ALICE, 1, (key,)),
+        take_days,
+    ),
     "access/mark": equal_to(lambda key: access_log.mark(key, 1)),
 }

@@ -114,7 +114,18 @@ async def test_a_log_of_many_pages_is_read_whole(start_relay: StartRelay, tmp_pa
         assert (found.indexes, found.head.size) == ((512,), 525)
 
 
-LIES = ({"leaves": b""}, {"start": 256}, {"first": 1}, {"checkpoint": b"none"}, {"key": b"k" * 32})
+KEY = (b"k" * 32,)
+LIES = (
+    {"keys": KEY},
+    {"keys": ()},
+    {"signature": b""},
+    {"signature": b"s" * 64},
+    {"leaves": b""},
+    {"start": 256},
+    {"first": 1},
+    {"checkpoint": b"none"},
+    {"key": b"k" * 32},
+)
 
 
 async def test_a_relay_that_changes_any_leaf_or_answers_something_else_is_found(

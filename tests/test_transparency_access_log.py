@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from crypto_modes.errors import LogRefused
+from crypto_modes.keys import SigningKey
+from crypto_modes.primitives import ed25519_verify
 from crypto_modes.transparency import access_log
 from crypto_modes.transparency.access_log import DAY, Entry, Leaf, Opened
 from crypto_modes.transparency.note import BY_LOG
@@ -85,6 +87,32 @@ def test_what_is_shown_has_the_salt_and_the_time_of_its_leaf() -> None:
         Opened(0, bytes(16), ENTRY).check(leaf)
     with pytest.raises(LogRefused):
         Opened(0, SALT, ENTRY).check(Leaf(ENTRY.time + 1, bytes(16), committed()))
+
+
+def test_keys_of_days_are_those_that_the_log_signed() -> None:
+    key, keys = SigningKey(b"k" * 32), (b"1" * 32, b"2" * 32)
+    log = access_log.log_of(key.public)
+    signature = access_log.sign_days(key, TALK, 7, keys)
+    oracle_says = oracle.enc("louver/v1/access/day_keys", TALK, 7, *keys)
+    ed25519_verify(key.public, signature, oracle_says)
+    access_log.check_days(log, TALK, 7, keys, signature)
+    none = access_log.sign_days(key, TALK, 7, ())
+    access_log.check_days(log, TALK, 7, (), none)
+    other = access_log.log_of(SigningKey(b"o" * 32).public)
+    wrong: list[tuple[Any, bytes, int, tuple[bytes, ...], bytes]] = [
+        (log, SALT, 7, keys, signature),
+        (log, TALK, 8, keys, signature),
+        (log, TALK, 7, keys[::-1], signature),
+        (log, TALK, 7, keys[:1], signature),
+        (log, TALK, 7, (), signature),
+        (log, TALK, 7, keys, none),
+        (log, TALK, 7, keys, b""),
+        (log, TALK, 7, keys, signature[:-1] + bytes((signature[-1] ^ 1,))),
+        (other, TALK, 7, keys, signature),
+    ]
+    for each in wrong:
+        with pytest.raises(LogRefused, match="did not sign"):
+            access_log.check_days(*each)
 
 
 def test_a_mark_is_of_one_leaf_conversation_and_day() -> None:

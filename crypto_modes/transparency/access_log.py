@@ -11,28 +11,31 @@ of his conversations. Pure functions only. What may not: storage and the process
     key        = HMAC(secret, enc("louver/v1/access/day", conversation, day))
     mark       = HMAC(key, enc("louver/v1/access/mark", index))[0:16]
     leaf       = enc("louver/v1/access", time, mark, commitment)
+    days       = Ed25519(the log's key, enc("louver/v1/access/day_keys", conversation, first, key…))
 
 The tree holds leaves only. An entry and its salt, 16 random bytes, lie beside it and can be erased:
 the leaf stays, commits to what nobody can read any more, and the tree is as it was.
 
 A mark tells nobody anything but who has the key of that conversation and day, and tells them all:
 the keys of a conversation are given to its two users, day by day and after the delay that policy
-sets, so that they can see for every leaf of that day whether it was about them. Only a reading
-under a grant has such a mark; every other entry, and so a report, whose sender shows what he has,
-has 16 random bytes: the mark of one would tell the reported user that there is a report.
+sets, so that they can see for every leaf of that day whether it was about them. The log signs them,
+for they come by way of the relay, which would hide a reading by another key. Only a reading under a
+grant has such a mark; every other entry, and so a report, whose sender shows what he has, has 16
+random bytes: the mark of one would tell the reported user that there is a report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
 from crypto_modes import wire
 from crypto_modes.encoding import dec, enc, number
-from crypto_modes.errors import FrameRefused, LogRefused
-from crypto_modes.primitives import H, equal, hmac
+from crypto_modes.errors import FrameRefused, KeyRefused, LogRefused
+from crypto_modes.keys import SigningKey
+from crypto_modes.primitives import H, ed25519_verify, equal, hmac
 from crypto_modes.transparency.note import BY_LOG, Verifier
 from crypto_modes.transparency.tree import leaf_hash
 
@@ -118,6 +121,28 @@ def day_key(secret: bytes, conversation: bytes, day: int) -> bytes:
 def mark(key: bytes, index: int) -> bytes:
     """The mark of the leaf ``index`` where it is about the conversation of ``key``, 16 bytes."""
     return hmac(key, enc("louver/v1/access/mark", index))[:MARK_SIZE]
+
+
+def sign_days(key: SigningKey, conversation: bytes, first: int, keys: Sequence[bytes]) -> bytes:
+    """That these are the keys of ``conversation`` on the days from ``first`` on, 64 bytes."""
+    return key.sign(_days(conversation, first, keys))
+
+
+def check_days(
+    log: Verifier, conversation: bytes, first: int, keys: Sequence[bytes], signature: bytes
+) -> None:
+    """Raises ``LogRefused`` unless ``log`` says so."""
+    try:
+        ed25519_verify(log.key, signature, _days(conversation, first, keys))
+    except KeyRefused:
+        raise LogRefused(
+            "the relay shows keys of days that the access log did not sign for this conversation:"
+            " with others, readings are hidden. Ask the operator why"
+        ) from None
+
+
+def _days(conversation: bytes, first: int, keys: Sequence[bytes]) -> bytes:
+    return enc("louver/v1/access/day_keys", conversation, first, *keys)
 
 
 def opens(entry: Entry) -> bool:

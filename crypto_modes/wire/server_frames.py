@@ -188,7 +188,8 @@ class Entries(Frame, frozen=True, kw_only=True, tag="entries"):
 class Opened(Frame, frozen=True, kw_only=True, tag="opened"):
     """Leaves of the vault's access log from ``start`` on, as a C2SP bundle, under the signed
     ``checkpoint`` of the log with the public ``key`` (Ed25519, 32 bytes); and with the first of
-    them the keys of this conversation's days from ``first`` on, those that policy lets out.
+    them the keys of this conversation's days from ``first`` on, those that policy lets out, and the
+    log's ``signature`` of them, 64 bytes.
 
     By its key a day's leaves say whether they are about this conversation being opened.
     """
@@ -200,6 +201,7 @@ class Opened(Frame, frozen=True, kw_only=True, tag="opened"):
     leaves: Annotated[bytes, Meta(max_length=32768)]
     first: Count
     keys: Annotated[tuple[Key, ...], Meta(max_length=400)] = ()
+    signature: Signature = b""
 
 
 class Policy(Frame, frozen=True, kw_only=True, tag="policy"):

@@ -169,6 +169,10 @@ class DurableLog:
         if self._contradicted is not None:
             raise LogUnavailable(WIRE_TEXT, advice=self._contradicted.advice)
 
+    def sign_days(self, conversation: bytes, first: int, keys: Sequence[bytes]) -> bytes:
+        """That these are they; see ``access_log.sign_days``."""
+        return access_log.sign_days(self._disk.key, conversation, first, keys)
+
     async def _turn(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []

@@ -46,8 +46,9 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class DayKeys(msgspec.Struct, frozen=True):
     """The keys of the days from ``first`` on, 32 bytes each; none after what policy lets out.
-    ``log`` is the log's public key."""
+    ``log`` is the log's public key, which signed them (``access_log.sign_days``)."""
 
     log: wire.Key
     first: wire.Count
     keys: Annotated[tuple[wire.Key, ...], msgspec.Meta(max_length=DAYS_LIMIT)]
+    signature: wire.Signature

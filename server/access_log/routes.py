@@ -118,7 +118,8 @@ class _ForRelay:
         last = self._now() // DAY - self._notice_days - 1
         last = min(last, asked.first + exchange.DAYS_LIMIT - 1)
         keys = self._log.day_keys(asked.conversation, asked.first, last)
-        return _json(DayKeys(self._log.verifier.key, asked.first, tuple(keys)))
+        signature = self._log.sign_days(asked.conversation, asked.first, keys)
+        return _json(DayKeys(self._log.verifier.key, asked.first, tuple(keys), signature))
 
     async def counts(self, request: Request) -> Response:
         asked = await self._body(request, Span)
