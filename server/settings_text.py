@@ -38,8 +38,9 @@ _HEAD = """\
 # Every key is here; the ones that start with "#" stand at their default. A value comes from
 # this file, unless the environment has it (LOUVER_LISTEN__PORT=7000), unless a flag has it
 # (--set listen.port=7000). `louverd config check` reads it, `louverd config show --origins`
-# tells where each value came from. After a change of mode, modes, limits, features, log.level
-# or listen.origins, SIGHUP is enough; everything else needs a restart.
+# tells where each value came from. After a change of mode, modes, limits, features, scanning,
+# log.level or listen.origins, and of what the certificate's files hold, SIGHUP is enough;
+# everything else needs a restart.
 """
 
 
