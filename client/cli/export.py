@@ -32,7 +32,7 @@ app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     help="Keep a copy of your conversations. `louver export --with NAME FILE`, or `--all FILE`;"
-    " `--offline` asks no relay. It can be read without one in any case.",
+    " `--offline` asks no relay, `--profile` is whose. It can be read without a relay in any case.",
 )
 File = Annotated[Path, typer.Argument(help="The export, one JSON object a line.")]
 
