@@ -12,7 +12,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from crypto_modes import wire
+from crypto_modes import scanning, wire
 from crypto_modes.contract import Meta, Need, Sealed, ServerMode, Stored, Want
 from crypto_modes.errors import (
     Forbidden,
@@ -204,7 +204,8 @@ class Outgoing:
         held = None
         if hits:
             about = _unplaced(session, frame, conversation)
-            held = about if relay.scanning.holds(about, frame.body, hits) else None
+            hits = relay.scanning.still(about, frame.body, hits)
+            held = about if scanning.held(hits) else None
         session.sending()
         mode = relay.modes[frame.mode]
         self.submit(Sending(self, session, frame, conversation, mode, hits, held))

@@ -39,8 +39,10 @@ async def test_a_report_is_taken_opened_noted_and_settled(team: Team) -> None:
     listed = await team("mara", lambda desk: desk.list("/reports", words.report), as_json=False)
     assert len(listed) == 1
     assert "open" in listed[0]
-    await team("mara", lambda desk: desk.step("/reports/1", "assign", {"to": ""}))
+    taken = await team("mara", lambda desk: desk.step("/reports/1", "assign", {"to": ""}), False)
+    assert "number: 1" in taken
     shown = await team("mara", lambda desk: desk.open_report(1, note=True), as_json=False)
+    assert shown[0].startswith("Report 1 (")
     assert "   HARM-0007" in shown
     assert f"  by           alice ({ALICE.hex()})" in shown
     assert f"  conversation {TALK.hex()}" in shown

@@ -63,6 +63,20 @@ async def test_a_flood_of_one_source_is_dismissed_one_by_one(team: Team) -> None
 
 
 @pytest.mark.asyncio
+async def test_what_lies_before_oneself_is_dismissed_with_it_and_others_work_is_not(
+    team: Team,
+) -> None:
+    await reported(team, ALICE, BOB, CAROL, ALICE)
+    queue = team.api.rig.moderation.queue
+    for number, who in ((1, "mara"), (2, "mara"), (3, "milo")):
+        await queue.assign(PEOPLE[who], number, who)
+        found = Findings(account=CAROL, category="spam", evidence="claim")
+        await queue.note(PEOPLE[who], number, found)
+    await team("mara", lambda desk: desk.dismiss_all(STATEMENT, ask=False, account=CAROL.hex()))
+    assert await states(team) == ["dismissed", "dismissed", "in_review", "open"]
+
+
+@pytest.mark.asyncio
 async def test_what_somebody_else_took_meanwhile_is_left_to_him(
     team: Team, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,7 +110,7 @@ async def test_nothing_is_dismissed_at_large_or_unasked(
         await team("mara", lambda desk: desk.dismiss_all(STATEMENT, ask=False, reporter=""))
     with pytest.raises(BadArgument, match="--yes"):
         await team("mara", lambda desk: desk.dismiss_all(STATEMENT, ask=True, reporter=ALICE.hex()))
-    assert "1 open reports." in capsys.readouterr().err
+    assert "1 reports." in capsys.readouterr().err
     assert await states(team) == ["open"]
 
 
@@ -151,10 +165,11 @@ async def test_two_who_ask_for_the_next_get_two(
         return assign(self, kind, key, version, to)
 
     monkeypatch.setattr(Many, "_assign", late)
-    await team("mara", lambda desk: desk.next(note=True))
+    (shown,) = await team("mara", lambda desk: desk.next(note=True))
     found = await queue.page(PEOPLE["mara"])
     assert [each.assignee for each in found] == ["milo", "mara"]
     assert found[1].account == BOB
+    assert json.loads(shown)["number"] == 2
     await team("mara", lambda desk: desk.next(note=True))
     assert "Nothing is open" in capsys.readouterr().err
 

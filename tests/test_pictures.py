@@ -176,6 +176,13 @@ async def test_a_held_picture_is_refused_and_gone(
     (blob,) = (each for each in (relay.data / "blobs").rglob("*") if each.is_file())
     assert blob.stat().st_size >= len(picture(2))
     assert (await upload(alice, bob, picture(1), "file")).state == "whole"
+    # Let go it may come again, which is under another id; that very picture and no other like it.
+    (kept,) = await relay.app.store.reports(0, 2)
+    await relay.app.scanning.release(kept.id)
+    assert (await upload(alice, bob, picture(1, 300))).state == "whole"
+    with pytest.raises(Refused):
+        await upload(alice, bob, picture(1, 200))
+    await lists.found(relay, 2)
 
 
 @pytest.mark.asyncio

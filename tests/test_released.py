@@ -60,6 +60,8 @@ async def test_dismissing_the_report_lets_the_message_go_and_its_sender_hears(
     assert noted == [alice.account]
     await alice.say(bob, MARKER)
     assert [each.body for each in await bob.hear(1)] == [MARKER.encode()]
+    # Nor does the queue get again what was let go.
+    await lists.found(relay, 1)
 
 
 @pytest.mark.asyncio

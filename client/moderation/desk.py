@@ -117,7 +117,10 @@ class Desk:
         call = disclosure.ReportCall(bytes.fromhex(report.json["id"]), case)
         found = Vault(self._post).call(disclosure.REPORT, call, disclosure.Opened)
         names = self._names(found.reporter, found.reported)
-        self._said(found, lambda each: words.opened(each, names))
+        shown = {"number": number, **msgspec.structs.asdict(found)}
+        self._said(
+            shown if self._terms.json else found, lambda each: words.opened(each, names, number)
+        )
         if note:
             states = [each.state for each in found.findings]
             proven = [_EVIDENCE.index(each) if each in _EVIDENCE else 0 for each in states]

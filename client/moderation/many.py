@@ -56,22 +56,27 @@ class Many(Desk):
         sys.stderr.write("Nothing is open.\n")
 
     def dismiss_all(self, statement: Fields, *, ask: bool, **query: object) -> None:
-        """Dismiss every open report that ``query`` finds, each with these reasons."""
+        """Dismiss every report that ``query`` finds, is open or before oneself, each with these
+        reasons."""
         if not any(query.get(name) for name in ("reporter", "account")):
             raise BadArgument("say whose flood: --reporter NAME, or --account NAME")
-        found = list(self._reports(state="open", **query))
+        found = [
+            *self._reports(state="open", **query),
+            *self._reports(state="in_review", assignee="me", **query),
+        ]
         seen = [words.report(each) for each in found]
-        lines = [*seen, f"{len(seen)} open reports."]
+        lines = [*seen, f"{len(seen)} reports."]
         if not self._agreed(lines, ask=ask and bool(found), question="Dismiss all of these?"):
             return
-        self._each(
-            found,
-            lambda each: self._office.post(
-                f"/reports/{each['number']}/dismissal",
-                {"statement": statement},
-                self._assign("reports", each["number"], each["version"], self._office.name),
-            ),
-        )
+
+        def dismiss(each: Any) -> None:
+            seen = f'"{each["version"]}"'
+            if each["state"] == "open":
+                seen = self._assign("reports", each["number"], each["version"], self._office.name)
+            body = {"statement": statement}
+            self._office.post(f"/reports/{each['number']}/dismissal", body, seen)
+
+        self._each(found, dismiss)
 
     def hand_over(self, name: str, to: str) -> None:
         """Give what ``name`` looks at or works on to ``to`` or, where empty, back to nobody."""

@@ -130,7 +130,10 @@ def state(each: Fields) -> str:
 def fields(each: Fields) -> Iterator[str]:
     """Everything of a record that says something, one line a field."""
     for name, value in each.items():
-        if value in ("", 0, [], {}, None) or name in ("version", "number"):
+        # A report has no other name than its number.
+        if value in ("", 0, [], {}, None) or name in _UNSAID - {
+            "number" if "reporter" in each else ""
+        }:
             continue
         if isinstance(value, Mapping):
             yield f"{name.replace('_', ' ')}:"
@@ -142,6 +145,7 @@ def fields(each: Fields) -> Iterator[str]:
             yield f"{name.replace('_', ' ')}: {_value(name, value)}"
 
 
+_UNSAID = frozenset({"number", "version"})
 _TIMES = frozenset(
     {"asked", "begun", "closed", "decided", "due", "expires", "gag", "opened", "served", "settled",
      "since", "time", "until"}
@@ -223,9 +227,9 @@ def _said(each: Shown) -> str:
     return f"({each.kind}, {len(each.content or b'')} bytes)"
 
 
-def opened(found: Opened, names: Names) -> Iterator[str]:
-    """What a reporter revealed, and what of it is proven."""
-    yield f"Report {found.report.hex()}, handed in {moment(found.time)}"
+def opened(found: Opened, names: Names, number: int) -> Iterator[str]:
+    """What a reporter revealed, and what of it is proven; ``number`` is the report's."""
+    yield f"Report {number} ({found.report.hex()}), handed in {moment(found.time)}"
     yield f"  by           {who(found.reporter, names)}"
     yield f"  about        {who(found.reported, names)}, for {found.category}"
     yield f"  conversation {found.conversation.hex()}"
