@@ -107,6 +107,11 @@ def made_up() -> results.Results:
                 rung: results.Estimate(value=price, low=0.9 * price, high=1.2 * price)
                 for rung, price in zip(results.RUNGS, LADDER_US, strict=True)
             },
+            relay_cpu_us={
+                name: results.Estimate(value=price)
+                for name, price in zip(results.FLOORS, (20.0, 25.0, 50.0, 51.0), strict=True)
+            },
+            key_calls=0.002,
         ),
         ratios={f"{m}/tls": measures.ratios(source, m, "tls", seed=1) for m in MODES[1:]},
     )

@@ -23,9 +23,9 @@ from tests.compare_results import made_up
 
 def test_settings_ask_for_what_the_report_claims(tmp_path: Path) -> None:
     relay = lab.Relay("at_rest", tmp_path, 1, 2, 0, tmp_path, 3)
-    settings = tomllib.loads(Lab(tmp_path)._settings(relay, "debug", None))
+    settings = tomllib.loads(Lab(tmp_path)._settings(relay, "debug", None, {}))
     assert "scanning" not in settings
-    watched = tomllib.loads(Lab(tmp_path)._settings(relay, "debug", ["HARM-0001"]))
+    watched = tomllib.loads(Lab(tmp_path)._settings(relay, "debug", ["HARM-0001"], {}))
     assert watched["scanning"]["lists"] == [f"flag:other:words:{tmp_path}/phrases.txt"]
     assert watched["moderation"]["vault"] == "http://127.0.0.1:3"
     assert settings["mode"] == "at_rest"

@@ -9,13 +9,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from client.compare import ladder, measures, words
+from client.compare import floors, ladder, measures, words
 from client.compare.ends import TEXT, Way
+from client.compare.key_service import NAME, key_service
 from client.compare.results import RUNGS
 from crypto_modes import at_rest, e2ee, franking, primitives, tls, wire
 from crypto_modes.contract import Mode, ServerMode, Stored
 from crypto_modes.e2ee import pq_ratchet, receiving, sending
+from crypto_modes.errors import CannotOpen, KeyServiceRefuses
 from server.certs import make_dev_certificates
+from server.keyrings.transit import TransitKeyring
 from tests.compare_results import LADDER_US, made_up
 
 
@@ -53,7 +56,7 @@ def test_every_rung_is_priced_in_every_round(tmp_path: Path) -> None:
     # What is no difference of two times cannot be below nothing.
     for rung in ("floor", "tls", "post_quantum", "franking", "key_log"):
         assert min(taken.rungs[rung]) > 0
-    found = measures.ladder(taken, seed=1)
+    found = measures.ladder(taken, floors.Taken(), seed=1)
     assert found.cpu_us["floor"].value == pytest.approx(np.median(taken.rungs["floor"]), rel=1e-3)
 
 
@@ -103,3 +106,26 @@ def test_envelope_and_ratchet_both_stand_on_tls() -> None:
     below = words.below(found)
     assert below["envelope"] == below["ratchet"] == floor + tls_us
     assert below["post_quantum"] == floor + tls_us + ratchet
+
+
+@pytest.mark.asyncio
+async def test_the_key_service_is_one_that_the_relay_can_use(tmp_path: Path) -> None:
+    with key_service() as service:
+        token = tmp_path / "token"
+        token.touch(mode=0o600)
+        token.write_text(service.token)
+        keyring = TransitKeyring(service.address, NAME, mount="transit", token=token)
+        try:
+            key, wrapped = await keyring.generate(b"a conversation")
+            assert await keyring.unwrap(wrapped, b"a conversation") == key
+            with pytest.raises(CannotOpen):
+                await keyring.unwrap(wrapped, b"another")
+            token.write_text("s.wrong")
+            other = TransitKeyring(service.address, NAME, mount="transit", token=token)
+            with pytest.raises(KeyServiceRefuses):
+                await other.wrap(key, b"a conversation")
+            await other.close()
+        finally:
+            await keyring.close()
+        assert service.asked == 3
+    assert key not in wrapped

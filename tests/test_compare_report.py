@@ -258,6 +258,20 @@ def test_a_stolen_device_is_told_apart_from_who_reads_at_the_relay(page: str) ->
     assert heat[: heat.index("</table>")].count("in-process: nothing to tap") == 3
 
 
+def test_the_ladder_shows_every_rung_and_the_relay_where_it_was_measured(page: str) -> None:
+    ladder = page[page.index("What each ingredient costs") : page.index("Who can read</h2>")]
+    for name, what in words.RUNG.values():
+        assert f"{name}: {what}".replace("'", "&#39;") in ladder
+    assert "asked 0.002 times a message" in ladder
+    found = made_up()
+    assert found.ladder is not None
+    quick = msgspec.structs.replace(found.ladder, relay_cpu_us={})
+    html = report.html(msgspec.structs.replace(found, ladder=quick), raw())
+    assert "At the relay alone" not in html
+    html = report.html(msgspec.structs.replace(found, ladder=None), raw())
+    assert "What each ingredient costs" not in html
+
+
 @pytest.mark.parametrize(
     ("part", "of", "text"),
     [(1.0, 12, "12 of 12"), (299 / 300, 300, "299 of 300"), (None, 12, "–"), (0.0, 0, "–")],

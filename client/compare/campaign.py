@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from client.compare import (
+    floors,
     instruments,
     ladder,
     measures,
@@ -43,6 +44,7 @@ class Taken(rounds.Taken):
     exposed: dict[str, Exposed] = field(default_factory=dict)
     steps: list[steps.Taken] = field(default_factory=list)
     prices: ladder.Taken | None = None
+    floors: floors.Taken = field(default_factory=floors.Taken)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ async def compare(plan: Plan, home: Path, say: Say) -> Finished:
     taken.steps = await instruments.conversations(lab, plan)
     say("each ingredient's price")
     taken.prices = await instruments.prices(lab, plan)
+    taken.floors = await floors.measure(lab, plan)
     known = installed_modes()
     for mode in plan.modes:
         say(f"who can read: {mode}")
@@ -91,7 +94,7 @@ async def compare(plan: Plan, home: Path, say: Say) -> Finished:
 
 def _results(plan: Plan, taken: Taken, raw: Raw, seconds: float) -> Results:
     base, *others = plan.modes
-    trace = plan.trace
+    trace, priced = plan.trace, taken.prices
     found = Results(
         schema="louver.compare/1",
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -114,7 +117,7 @@ def _results(plan: Plan, taken: Taken, raw: Raw, seconds: float) -> Results:
         ratios={
             f"{mode}/{base}": measures.ratios(raw, mode, base, seed=plan.seed) for mode in others
         },
-        ladder=measures.ladder(taken.prices, seed=plan.seed) if taken.prices else None,
+        ladder=measures.ladder(priced, taken.floors, seed=plan.seed) if priced else None,
         problems=_problems(taken),
     )
     verdicts = [threshold.judge(found) for threshold in plan.thresholds]

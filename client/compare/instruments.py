@@ -74,8 +74,13 @@ async def latency(lab: Lab, relay: Relay, plan: Plan) -> Round:
         return await load.finish(await load.play(plan.size.warmup))
 
 
-async def saturation(lab: Lab, relay: Relay, plan: Plan) -> saturate.Outcome:
-    """Frames sealed beforehand, as many as the relay takes. Raises ``LabFailure``."""
+async def saturation(
+    lab: Lab, relay: Relay, plan: Plan, *, plain: bool = False
+) -> saturate.Outcome:
+    """Frames sealed beforehand, as many as the relay takes; ``plain``: without TLS.
+
+    Raises ``LabFailure``.
+    """
     size = plan.size
     contents = sorted(len(row.content) for row in plan.trace.rows)
     names = [(f"s{i}-from", f"s{i}-to") for i in range(size.pairs)]
@@ -83,7 +88,7 @@ async def saturation(lab: Lab, relay: Relay, plan: Plan) -> saturate.Outcome:
     job = saturate.Job(
         relay.port,
         relay.pid,
-        str(lab.certificates),
+        "" if plain else str(lab.certificates),
         tuple(((a, token(a)), (b, token(b))) for a, b in names),
         size.window,
         contents[len(contents) // 2],

@@ -19,7 +19,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,10 +117,17 @@ class Lab:
 
     @asynccontextmanager
     async def relay(
-        self, mode: str, name: str, *, level: str = "info", watched: Sequence[str] | None = None
+        self,
+        mode: str,
+        name: str,
+        *,
+        level: str = "info",
+        watched: Sequence[str] | None = None,
+        changed: Mapping[str, Mapping[str, object]] | None = None,
     ) -> AsyncIterator[Relay]:
         """A relay whose new conversations are in ``mode``, ready, and stopped at the end.
-        ``watched``: one with a vault, and a list of these phrases to look for.
+        ``watched``: one with a vault, and a list of these phrases to look for. ``changed``: other
+        settings than all others have, by section.
 
         Raises ``LabFailure`` where it does not come up within 20 s.
         """
@@ -128,12 +135,18 @@ class Lab:
         home.mkdir()
         port, internal, vault = free_ports(3)
         made = Relay(mode, home, port, internal, 0, self.certificates, vault)
-        made.config.write_text(self._settings(made, level, watched))
+        made.config.write_text(self._settings(made, level, watched, changed or {}))
         async with process(("serve", "--config", str(made.config)), made.log) as run:
             await ready(run, internal, made.log)
             yield replace(made, pid=run.pid)
 
-    def _settings(self, relay: Relay, level: str, watched: Sequence[str] | None) -> str:
+    def _settings(
+        self,
+        relay: Relay,
+        level: str,
+        watched: Sequence[str] | None,
+        changed: Mapping[str, Mapping[str, object]],
+    ) -> str:
         certificates = self.certificates
         sections: dict[str, dict[str, object]] = {
             "": {"mode": relay.mode, "data": str(relay.data)},
@@ -160,6 +173,8 @@ class Lab:
             phrases = relay.home / "phrases.txt"
             phrases.write_text("\n".join(watched))
             sections["scanning"] = {"lists": [f"flag:other:words:{phrases}"]}
+        for name, keys in changed.items():
+            sections[name] = {**sections[name], **keys}
         return "".join(section(name, keys) for name, keys in sections.items())
 
 

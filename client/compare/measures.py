@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from client.compare import stats
+from client.compare.floors import Taken as Floors
 from client.compare.ladder import Taken as Prices
 from client.compare.record import NEVER, Block, Sample
 from client.compare.results import Interval, Ladder, Step, StepName
@@ -129,12 +130,15 @@ def _step(every: Sequence[Taken], seed: int) -> Step:
     )
 
 
-def ladder(taken: Prices, *, seed: int) -> Ladder:
-    """Each ingredient's price: the median over the rounds."""
+def ladder(taken: Prices, floors: Floors, *, seed: int) -> Ladder:
+    """Each ingredient's price: the median over the rounds, at the relay over slices of time."""
+    at_relay = {name: stats.median(np.array(got), seed=seed) for name, got in floors.cpu_us.items()}
     return Ladder(
         rounds=min(map(len, taken.rungs.values())),
         messages=taken.messages,
         cpu_us={rung: stats.median(np.array(got), seed=seed) for rung, got in taken.rungs.items()},
+        relay_cpu_us=at_relay,
+        key_calls=floors.asked / floors.messages if floors.messages else None,
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from client.compare import words
-from client.compare.results import STEPS, Access, Exposure, ModeResult, Results, Way
-from client.compare.words import estimate, interval, number, share
+from client.compare import costs, words
+from client.compare.results import Access, Exposure, ModeResult, Results, Way
+from client.compare.words import interval, number, share
 
 Part = dict[str, Any]
 _SUMMARY = ("p50", "p90", "p95", "p99", "p999", "max")
@@ -79,9 +79,9 @@ def page(results: Results) -> Part:
         "throughput": _throughput(results),
         "cpu": _cpu(results),
         "steps_text": words.STEPS_TEXT,
-        "steps": _steps(results),
-        "steps_table": _steps_table(results),
-        "ladder": _ladder(results),
+        "steps": costs.steps(results),
+        "steps_table": costs.steps_table(results),
+        "ladder": costs.ladder(results),
         "canaries": results.trace.canaries,
         "exposure": _exposure(results),
         "exposure_table": _exposure_table(results),
@@ -212,49 +212,6 @@ def _cpu(results: Results) -> Part:
              "first message ms", "first message wire bytes"]  # fmt: skip
     text = "At the offered rate, where fewer messages share a flush. " + "; ".join(said) + "."
     return {"text": text, "table": {"heads": heads, "rows": rows}}
-
-
-def _steps(results: Results) -> list[Part]:
-    """A row for each step that was measured in every mode."""
-    every = [mode.steps for mode in results.modes.values()]
-    rows: list[Part] = []
-    for step in STEPS:
-        if not all(step in steps for steps in every):
-            continue
-        name, what = words.STEP[step]
-        cells = []
-        for got in (steps[step] for steps in every):
-            rest = f"{number(got.latency_ms.value)} ms · {number(got.wire_bytes)} bytes"
-            cells.append({"cpu": f"{number(got.client_cpu_us.value)} µs", "rest": rest})
-        rows.append({"name": name, "what": what, "cells": cells})
-    return rows
-
-
-def _steps_table(results: Results) -> Part:
-    rows = [
-        [f"{name}, {words.STEP[step][0].lower()}", f"{got.pairs} × {got.messages}",
-         estimate(got.client_cpu_us), estimate(got.latency_ms), number(got.wire_bytes)]
-        for name, mode in results.modes.items()
-        for step, got in mode.steps.items()
-    ]  # fmt: skip
-    heads = ["a message of", "pairs × messages", "clients µs CPU (95 %)", "latency ms (95 %)",
-             "wire bytes"]  # fmt: skip
-    return {"heads": heads, "rows": rows}
-
-
-def _ladder(results: Results) -> Part | None:
-    """Each ingredient's price, and what a message costs with all up to it."""
-    if results.ladder is None:
-        return None
-    rows, said = [], []
-    for rung, below in words.below(results.ladder).items():
-        got = results.ladder.cpu_us[rung]
-        name, what = words.RUNG[rung]
-        rows.append([f"{name}: {what}", estimate(got), number(below + got.value)])
-        said.append(f"{name} {number(got.value)}")
-    heads = ["ingredient", "µs of CPU a message (95 %)", "with all before it"]
-    text = f"Microseconds a message: {', '.join(said)}."
-    return {"about": words.LADDER_TEXT, "text": text, "table": {"heads": heads, "rows": rows}}
 
 
 def _exposure(results: Results) -> list[Part]:

@@ -23,7 +23,7 @@ class Size:
     """How much is measured. ``duration`` is of the steady state of one round, in seconds;
     ``acquaintances`` all write to each other once, one pair after the other (``steps``);
     ``forgeries`` of reports are judged in each mode; ``ladder`` is how often each ingredient is
-    timed."""
+    timed, ``floors`` how often a relay is saturated in each of its settings for it."""
 
     users: int
     rate: float
@@ -37,12 +37,13 @@ class Size:
     acquaintances: int = 3
     forgeries: int = 300
     ladder: int = 15
+    floors: int = 0
 
 
 QUICK = Size(users=12, rate=120, warmup=0.5, duration=3, rounds=1, slices=3, ladder=7)
 DEFAULT = Size(users=24, rate=150, warmup=0.5, duration=4, rounds=3, slices=3, acquaintances=5)
 FULL = Size(users=60, rate=200, warmup=2, duration=20, rounds=6, slices=12, acquaintances=8,
-            forgeries=10_000, ladder=40)  # fmt: skip
+            forgeries=10_000, ladder=40, floors=3)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

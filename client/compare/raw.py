@@ -66,11 +66,12 @@ class RawConnection(asyncio.Protocol):
         self.lost = False
 
     @classmethod
-    async def open(cls, port: int, context: ssl.SSLContext) -> RawConnection:
-        """Connect to the relay on this port of the loopback, and upgrade."""
+    async def open(cls, port: int, context: ssl.SSLContext | None) -> RawConnection:
+        """Connect to the relay on this port of the loopback, without TLS where there is no
+        ``context``, and upgrade."""
         loop = asyncio.get_running_loop()
         _, raw = await loop.create_connection(
-            cls, "127.0.0.1", port, ssl=context, server_hostname="127.0.0.1"
+            cls, "127.0.0.1", port, ssl=context, server_hostname="127.0.0.1" if context else None
         )
         key = b64encode(os.urandom(16)).decode()
         assert raw.transport is not None  # noqa: S101  connection_made ran before

@@ -29,6 +29,8 @@ RungName = Literal[
     "floor", "tls", "envelope", "ratchet", "post_quantum", "franking", "padding", "key_log", "rest"
 ]
 RUNGS: tuple[RungName, ...] = typing.get_args(RungName)
+FloorName = Literal["plain", "tls", "envelope", "key_service"]
+FLOORS: tuple[FloorName, ...] = typing.get_args(FloorName)
 _KEYS = {"moderation": PATHS, "exposure": ADVERSARIES, "steps": STEPS}
 
 
@@ -144,11 +146,15 @@ class Step(_Part, frozen=True, kw_only=True):
 
 class Ladder(_Part, frozen=True, kw_only=True):
     """CPU microseconds that each ingredient adds to a message, both ends and the relay together:
-    medians over ``rounds`` of ``messages``, without network and disk."""
+    medians over ``rounds`` of ``messages``, without network and disk. ``relay_cpu_us`` is what a
+    saturated relay takes, disk and network included, and ``key_calls`` how often it asked a key
+    service elsewhere, a message; they are of ``--full`` alone."""
 
     rounds: int
     messages: int
     cpu_us: dict[RungName, Estimate]
+    relay_cpu_us: dict[FloorName, Estimate] = {}
+    key_calls: float | None = None
 
 
 Way = Literal["scan", "user_report", "legal_request", "insider"]

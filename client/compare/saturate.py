@@ -39,7 +39,8 @@ _SEALED_AHEAD = 2048  # frames per connection in stock; refilled outside of the 
 
 
 class Job(msgspec.Struct, frozen=True):
-    """``pairs`` holds (name, token) of sender and recipient; ``size`` is bytes of text."""
+    """``pairs`` holds (name, token) of sender and recipient; ``size`` is bytes of text. Without
+    ``certificates`` there is no TLS."""
 
     port: int
     pid: int
@@ -189,7 +190,7 @@ def _check(pairs: list[Pair]) -> None:
 
 async def _prepare(job: Job) -> tuple[list[Pair], float]:
     """Pairs ready to start, and the bytes of one ``send`` frame."""
-    context = trust(Path(job.certificates))
+    context = _trust(job)
     pairs = []
     size = 0
     for sender, recipient in job.pairs:
@@ -231,16 +232,20 @@ async def _acquaint(
 
 def _chat(job: Job, who: tuple[str, str]) -> AbstractAsyncContextManager[Chat]:
     return connect(
-        f"wss://127.0.0.1:{job.port}",
+        f"{'wss' if job.certificates else 'ws'}://127.0.0.1:{job.port}",
         name=who[0],
         credentials=Jwt(who[1]),
         keystore=Keystore.in_memory(),
-        ssl=trust(Path(job.certificates)),
+        ssl=_trust(job),
     )
 
 
+def _trust(job: Job) -> ssl.SSLContext | None:
+    return trust(Path(job.certificates)) if job.certificates else None
+
+
 async def _enter(
-    port: int, context: ssl.SSLContext, who: tuple[str, str], device: bytes
+    port: int, context: ssl.SSLContext | None, who: tuple[str, str], device: bytes
 ) -> RawConnection:
     """A raw connection of a device that a real client has made."""
     raw = await RawConnection.open(port, context)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from client.compare.results import (
     Access,
     Estimate,
+    FloorName,
     Interval,
     Ladder,
     ModeResult,
@@ -93,12 +94,21 @@ RUNG: dict[RungName, tuple[str, str]] = {
     "key_log": ("+ key log", "its head in each message, held to one's own"),
     "rest": ("+ the rest of e2ee", "state kept in memory, counters, lists, larger frames"),
 }
+FLOOR: dict[FloorName, str] = {
+    "plain": "tls without TLS",
+    "tls": "tls",
+    "envelope": "at_rest, its key in a file",
+    "key_service": "at_rest, its key in a key service elsewhere",
+}
+FLOORS_TEXT = (
+    "Saturated with messages sealed beforehand: the relay's own share, network and disk included."
+)
 LADDER_TEXT = (
     "CPU of both ends and the relay together for a message of 32 bytes, in turns of two, without "
     "network, disk and event loop. No mode without one of its ingredients exists, and none is made "
     "for a measurement: each ingredient's own functions ran by themselves, and the last row is "
     "what the whole mode took beyond them. A key service elsewhere is asked once for each data key:"
-    " for one conversation, sender and week; it is not part of a message, and not in here."
+    " for one conversation, sender and week; that is not in here."
 )
 STEPS_TEXT = (
     "One message at a time between two users on an idle relay, so nothing queues. CPU is of the "
