@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from crypto_modes.errors import CannotOpen
-from crypto_modes.primitives import KEY_SIZE, NONCE_SIZE, aead_open, aead_seal
+from crypto_modes.primitives import KEY_SIZE, NONCE_SIZE, aead_open, aead_seal, equal
 
 NAME = "louver"
 _PREFIX = "vault:v1:"
@@ -59,7 +59,7 @@ def key_service() -> Iterator[KeyService]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             place = self.path.removeprefix("/v1/transit/").removesuffix(f"/{NAME}")
-            if self.headers.get("X-Vault-Token") != service.token:
+            if not equal(self.headers.get("X-Vault-Token", "").encode(), service.token.encode()):
                 return self._say(403, {"errors": ["permission denied"]})
             try:
                 return self._say(200, {"data": service.answer(place, body)})
