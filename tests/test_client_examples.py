@@ -26,7 +26,7 @@ async def run(name: str, *arguments: object) -> str:
         stderr=PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, err.decode()
     return out.decode()
 

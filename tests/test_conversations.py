@@ -26,7 +26,7 @@ from tests.conftest import Running, StartRelay
 
 PLAYS = sorted((Path(__file__).parent / "conversations").glob("*.chat"))
 SCRIPTS = {path: path.read_text().splitlines() for path in PLAYS}
-PATIENCE = 20.0
+PATIENCE = 60.0
 QUIET_SECONDS = 0.3
 
 

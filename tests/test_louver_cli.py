@@ -34,7 +34,7 @@ async def start(*arguments: object, **environment: str) -> Process:
 
 async def louver(*arguments: object, given: str = "", **environment: str) -> tuple[int, str, str]:
     process = await start(*arguments, **environment)
-    out, err = await asyncio.wait_for(process.communicate(given.encode()), 30)
+    out, err = await asyncio.wait_for(process.communicate(given.encode()), 120)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
@@ -52,7 +52,7 @@ async def chatting(home: Path, to: str) -> AsyncIterator[Process]:
     yield process
     if process.returncode is None:
         await say(process, "/quit")
-    await asyncio.wait_for(process.wait(), 30)
+    await asyncio.wait_for(process.wait(), 120)
     assert process.stderr is not None
     assert (await process.stderr.read()).decode() == ""
 
@@ -67,7 +67,7 @@ async def hear(process: Process, wanted: str) -> list[str]:
     """The lines up to the first that contains ``wanted``."""
     assert process.stdout is not None
     lines = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             line = (await process.stdout.readline()).decode()
             assert line, f"the chat ended before {wanted!r}: {lines}"

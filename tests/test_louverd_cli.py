@@ -181,7 +181,7 @@ def test_help_imports_nothing_slow() -> None:
         "sys.exit(', '.join(slow) or 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert "reveal" in done.stdout
@@ -260,7 +260,7 @@ class Louverd:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
 
 

@@ -26,7 +26,6 @@ from tests.harness.report import Result
 from tests.harness.talkers import Company
 
 PLANTS = ("sync_again",)
-RECOVERY_SECONDS = 10.0
 
 
 def _error(kind: type[apsw.Error], code: int) -> Callable[[], apsw.Error]:
@@ -77,9 +76,17 @@ class _Relay:
 
 
 async def run(
-    place: Path, *, rounds: int, pairs: int = 2, seed: int = 0, planted: str = ""
+    place: Path,
+    *,
+    rounds: int,
+    pairs: int = 2,
+    seed: int = 0,
+    planted: str = "",
+    patience: float = 60.0,
 ) -> Result:
-    """Every fault ``rounds`` times, in an order that ``seed`` decides."""
+    """Every fault ``rounds`` times, in an order that ``seed`` decides; what has to follow one may
+    take ``patience`` seconds.
+    """
     chance = random.Random(seed)
     began = time.monotonic()
     relay = _Relay(place / "data")
@@ -99,11 +106,11 @@ async def run(
             for kind in kinds:
                 await asyncio.sleep(chance.uniform(0.2, 0.5))
                 if kind in LASTING:
-                    wrong["not stopped"] += not await _stops(relay, disk, kind)
+                    wrong["not stopped"] += not await _stops(relay, disk, kind, patience)
                 else:
                     await _passes(disk, kind, chance)
                 company.history.forgiven()
-                wrong["not recovered"] += not await _recovers(company)
+                wrong["not recovered"] += not await _recovers(company, patience)
             await company.finish()
     finally:
         writer.CALM, classes.fatal = calm, fatal
@@ -126,13 +133,13 @@ async def _passes(disk: FaultyDisk, kind: str, chance: random.Random) -> None:
     disk.on_write = None
 
 
-async def _stops(relay: _Relay, disk: FaultyDisk, kind: str) -> bool:
+async def _stops(relay: _Relay, disk: FaultyDisk, kind: str, patience: float) -> bool:
     """Whether the relay ends; a new one goes on with what is on the disk."""
     assert relay.app is not None
     error = LASTING[kind]()
     disk.on_write, disk.on_sync = (error, None) if kind == "write" else (None, error)
     try:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(patience):
             await relay.app.fatal.wait()
         stopped = True
     except TimeoutError:
@@ -143,10 +150,10 @@ async def _stops(relay: _Relay, disk: FaultyDisk, kind: str) -> bool:
     return stopped
 
 
-async def _recovers(company: Company) -> bool:
+async def _recovers(company: Company, patience: float) -> bool:
     """Whether everybody has something accepted again."""
     waiting = {talker: talker.accepted for talker in company.talkers}
-    until = time.monotonic() + RECOVERY_SECONDS
+    until = time.monotonic() + patience
     while waiting and time.monotonic() < until:
         await asyncio.sleep(0.02)
         waiting = {each: before for each, before in waiting.items() if each.accepted <= before}

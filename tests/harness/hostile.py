@@ -98,7 +98,8 @@ async def run(
     slow, quick = percentile(attacked, 99), percentile(calm, 99)
     wrong = company.history.verdict() | {
         "memory": int(most - before > GROWTH + readers * OUTBOX),
-        "not served": int(slow > ABSURD_SECONDS),
+        "not served": int(not attacked),
+        "hardly served": int(slow > ABSURD_SECONDS),
     }
     figures: dict[str, float | int | str] = {
         "slow headers": headers,

@@ -31,6 +31,7 @@ async def run(
         await company.enter()
         company.start()
         for _ in range(kills):
+            await company.talks()
             await asyncio.sleep(chance.uniform(0.05, 0.6))
             await relay.kill()
             company.history.forgiven()

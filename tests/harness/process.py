@@ -13,7 +13,7 @@ import socket
 import sys
 from pathlib import Path
 
-READY_SECONDS = 20.0
+READY_SECONDS = 100.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ROOT = Path(__file__).parent.parent.parent
 _RATES = "\n".join(

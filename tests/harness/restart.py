@@ -32,6 +32,7 @@ async def run(
         await company.enter()
         company.start()
         for _ in range(restarts):
+            await company.talks()
             await asyncio.sleep(chance.uniform(0.3, 1.0))
             unclean += await relay.drain() != 0
             await relay.start()

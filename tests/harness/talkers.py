@@ -274,6 +274,15 @@ class Company:
         for talker in self.talkers:
             talker.start()
 
+    async def talks(self) -> None:
+        """Until something more is accepted, for a minute at most: before that, a fault hits
+        nobody.
+        """
+        before = self.history.accepted
+        async with asyncio.timeout(60.0):
+            while self.history.accepted == before:
+                await asyncio.sleep(0.01)
+
     async def finish(self) -> None:
         """Send no more, wait until all that was accepted arrived everywhere, hang up. What has not
         arrived when nothing at all arrived for ``STILL`` seconds is left to the verdict.
