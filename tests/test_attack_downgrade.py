@@ -50,10 +50,10 @@ async def try_to_send(alice: Chat) -> None:
     """Send, and again after a look at the policy; either may be refused, for good or in time."""
     for _ in range(2):
         with suppress(LouverError, TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(0.5):
                 await alice.send("bob", SECRET)
         with suppress(LouverError, TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(0.5):
                 await alice.policy("bob")
 
 

@@ -28,7 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "chaos": {"rounds": 1},
     "faults": {"rounds": 1},
     "fuzz": {"seconds": 1.0},
-    "hostile": {"seconds": 5.0, "headers": 20, "readers": 30, "floods": 0},
+    "hostile": {"seconds": 3.0, "headers": 20, "readers": 30, "floods": 0},
     "kill": {"kills": 3},
     "powercut": {"cuts": 150, "messages": 150},
     "restart": {"restarts": 2},

@@ -100,10 +100,11 @@ async def test_while_the_provider_answers_nothing_is_lent(cache: Cache) -> None:
         await cache.use()
 
 
-async def test_ten_thousand_keys_are_kept_and_the_next_takes_the_place_of_one(
-    cache: Cache,
+async def test_as_many_keys_as_fit_are_kept_and_the_next_takes_the_place_of_one(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    senders = [number.to_bytes(16, "big") for number in range(10_001)]
+    monkeypatch.setattr(data_keys, "CAPACITY", 500)
+    senders = [number.to_bytes(16, "big") for number in range(501)]
     for sender in senders[:-1]:
         await cache.keys.supply(NeedDataKey(CONVERSATION, sender))
     asked = cache.keyring.calls
@@ -113,7 +114,7 @@ async def test_ten_thousand_keys_are_kept_and_the_next_takes_the_place_of_one(
     await cache.keys.supply(NeedDataKey(CONVERSATION, senders[-1]))
     with pytest.raises(Need):
         cache.keys.current(CONVERSATION, senders[0], cache.wall())
-    assert len(cache.keys._entries) == 10_000
+    assert len(cache.keys._entries) == 500
 
 
 async def test_64_successors_are_made_ahead_and_no_more_at_a_time(cache: Cache) -> None:
