@@ -114,6 +114,21 @@ async def test_nothing_is_dismissed_at_large_or_unasked(
     assert await states(team) == ["open"]
 
 
+@pytest.mark.asyncio
+async def test_one_action_settles_what_else_lies_before_oneself_about_the_same(team: Team) -> None:
+    await reported(team, ALICE, CAROL, CAROL)
+    queue = team.api.rig.moderation.queue
+    for number, who in ((1, "mara"), (2, "mara"), (3, "milo")):
+        await queue.assign(PEOPLE[who], number, who)
+        found = Findings(account=BOB, category="spam", evidence="claim")
+        await queue.note(PEOPLE[who], number, found)
+    body = {"kind": "warn", "account": BOB.hex(), "statement": STATEMENT}
+    (acted,) = await team("mara", lambda desk: desk.step("/reports/1", "action", body))
+    action = json.loads(acted)["id"]
+    assert await team("mara", lambda desk: desk.settle(action), False) == ["2 done"]
+    assert await states(team) == ["actioned", "actioned", "in_review"]
+
+
 # --- who is away ---
 
 

@@ -345,3 +345,44 @@ async def test_an_order_of_a_court_is_carried_out_under_its_case(tmp_path: Path)
         assert (await actions.on_case(lena, named.id, by_alice)).felt == "done"
         with pytest.raises(BadArgument, match="act on the report itself"):
             await actions.on_case(lena, case.id, measure("none"))
+
+
+@pytest.mark.asyncio
+async def test_ten_reports_of_one_thing_are_settled_by_one_action(tmp_path: Path) -> None:
+    async with rig(tmp_path) as made:
+        actions, queue = made.moderation.actions, made.moderation.queue
+        reporters = enumerate((ALICE, CAROL, ALICE), 1)
+        made.relay.incoming += [sealed(number, reporter) for number, reporter in reporters]
+        await queue.sync()
+        for number, account in ((1, BOB), (2, BOB), (3, CAROL)):
+            await queue.assign(MARA, number, "mara")
+            found = Findings(account=account, category="spam", evidence="claim")
+            await queue.note(MARA, number, found)
+        action = await actions.on_report(MARA, 1, measure("warn"))
+        with pytest.raises(Forbidden):
+            await actions.settle(MILO, 2, action.id)
+        with pytest.raises(BadArgument, match="another account"):
+            await actions.settle(MARA, 3, action.id)
+        entries = len(made.log.entries)
+        assert (await actions.settle(MARA, 2, action.id)).state == "actioned"
+        entry, told = made.log.entries[entries:]
+        assert (entry.kind, entry.actor, entry.detail["event"]) == ("case", "mara", "settled")
+        assert (told.kind, told.account) == ("notice", b"")
+        (notice,) = await made.moderation.notices.of(CAROL)
+        assert (notice.topic, notice.outcome) == ("report", "acted")
+        assert [each.kind for each in made.log.entries].count("action") == 1
+        with pytest.raises(WrongState):
+            await actions.settle(MARA, 2, action.id)
+        # What was reversed settles nothing any more, and without the log nothing is settled.
+        found = Findings(account=BOB, category="spam", evidence="claim")
+        await queue.note(MARA, 3, found)
+        made.log.down = True
+        with pytest.raises(LogUnavailable):
+            await actions.settle(MARA, 3, action.id)
+        made.log.down = False
+        appeals = made.moderation.appeals
+        await appeals.file(BOB, action.id, "I did not")
+        await appeals.decide(MILO, action.id, "reversed", "a mistake")
+        with pytest.raises(WrongState, match="does not stand"):
+            await actions.settle(MARA, 3, action.id)
+        assert (await queue.get(MARA, 3)).state == "in_review"

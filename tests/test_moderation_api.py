@@ -41,6 +41,7 @@ BODIES: dict[str, object] = {
     "note_findings": {"account": BOB.hex(), "category": CATEGORIES[0], "evidence": "verified"},
     "act_on_report": {"kind": "warn", "account": BOB.hex(), "statement": STATEMENT},
     "dismiss_report": {"statement": STATEMENT},
+    "settle_report": {"action": ID},
     "open_case": LEGAL,
     "assign_case": {"to": "lena"},
     "close_case": {"outcome": "done"},

@@ -175,6 +175,17 @@ def dismiss(
     )
 
 
+@reports.command()
+def settle(
+    action: Annotated[str, typer.Argument(help="The id of an action that stands.")],
+    profile: options.Profile = "default",
+    home: options.Home = None,
+    as_json: options.Json = False,
+) -> None:
+    """Settle by an action all else that you look at about the same account."""
+    at_desk(lambda desk, _: desk.settle(action), profile, home, as_json)
+
+
 @reports.command("dismiss-all")
 def dismiss_all(
     facts: Facts,

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from client.moderation import words
-from client.moderation.asking import Overtaken
+from client.moderation.asking import Overtaken, part
 from client.moderation.desk import Desk, Fields
 from crypto_modes.errors import BadArgument, GrantRefused
 
@@ -77,6 +77,18 @@ class Many(Desk):
             self._office.post(f"/reports/{each['number']}/dismissal", body, seen)
 
         self._each(found, dismiss)
+
+    def settle(self, action: str) -> None:
+        """Settle by ``action`` whatever lies before oneself about the same account."""
+        account = self._office.get(f"/actions/{part(action)}").json["account"]
+        found = list(self._reports(state="in_review", assignee="me", account=account))
+        body = {"action": action}
+        self._each(
+            found,
+            lambda it: self._office.post(
+                f"/reports/{it['number']}/settlement", body, f'"{it["version"]}"'
+            ),
+        )
 
     def hand_over(self, name: str, to: str) -> None:
         """Give what ``name`` looks at or works on to ``to`` or, where empty, back to nobody."""

@@ -68,9 +68,10 @@ def count(entries: Sequence[Entry], first: int, end: int) -> Iterator[Row]:
     yield from _grants(of["approval"], of["refused"])
     yield from _readings(of["read"], of["action"])
     taken = [each for each in of["action"] if each.detail.get("event") == "taken"]
+    settled = [*taken, *(each for each in of["case"] if each.detail.get("event") == "settled")]
     yield Row("reports", "received", len(of["report"]))
-    yield from _table("reports settled by category", _details(taken, "category"))
-    hours = list(_hours(entries, taken))
+    yield from _table("reports settled by category", _details(settled, "category"))
+    hours = list(_hours(entries, settled))
     if hours:
         yield Row("reports", "median hours until settled", round(median(hours), 2))
     yield from _table("actions", _details(taken, "kind"))
@@ -105,9 +106,9 @@ def _readings(reads: Sequence[Entry], actions: Iterable[Entry]) -> Iterator[Row]
     yield Row("readings", "over-collection: records opened, not acted upon", over)
 
 
-def _hours(entries: Iterable[Entry], taken: Iterable[Entry]) -> Iterator[float]:
+def _hours(entries: Iterable[Entry], settled: Iterable[Entry]) -> Iterator[float]:
     came = {each.detail.get("report", ""): each.time for each in entries if each.kind == "report"}
-    for each in taken:
+    for each in settled:
         number = each.detail.get("report", "")
         if number in came:
             yield (each.time - came[number]) / HOUR

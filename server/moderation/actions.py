@@ -118,6 +118,36 @@ class Actions:
             await self._taken(action, told)
             return await self._feel(action)
 
+    async def settle(self, who: Person, number: int, by: bytes, version: int = 0) -> Report:
+        """Settle another report about the same account by an action that stands: ten who report
+        one thing need one measure, and nine are not to hear that nothing was done."""
+        desk = self._desk
+        async with desk.lock:
+            await desk.allow(who, TAKERS, "settle a report")
+            report = await desk.find(Report, number, version)
+            if report.assignee != who.name:
+                await desk.refuse(who, Forbidden("only the assignee of a report settles it"))
+            action = await desk.find(Action, by)
+            state = follow("report", report.state, "act")
+            if action.kind == "none" or action.state not in STANDING:
+                raise WrongState("this action does not stand, so it settles nothing")
+            if not report.account or action.account != report.account:
+                raise BadArgument("this action is about another account than the report")
+            told = [notices.of_report(desk, report.reporter)] if report.reporter != SCANNER else []
+            detail = {
+                "event": "settled",
+                "report": str(number),
+                "category": report.category,
+                "evidence": report.evidence,
+            }
+            about = {"case": report.case, "account": report.account}
+            entry = desk.entry("case", who.name, detail=detail, **about)
+            await desk.log.append([entry, *notices.entries(desk, told, report.case)])
+            settled = changed(report, state=state, settled=desk.now())
+            await desk.store.put(settled, *told)
+            await self._notices.push(told)
+            return settled
+
     async def on_case(self, who: Person, case: bytes, measure: Measure, version: int = 0) -> Action:
         """Act under a case of one's own that no report began, such as an order to remove."""
         desk = self._desk

@@ -12,6 +12,7 @@ POST    /reports/N/release         back to nobody
 POST    /reports/N/findings        whom it is about, of what kind it is, what is proven
 POST    /reports/N/action          settle it with a measure
 POST    /reports/N/dismissal       settle it with none
+POST    /reports/N/settlement      settle it by an action that stands
 GET     /accounts?name=            an account by its name
 GET     /accounts/ID               an account's name, and how often it was reported
 ======  =========================  ====================================================
@@ -44,6 +45,7 @@ from server.moderation.api.shapes import (
     FindingsBody,
     Id,
     MeasureBody,
+    Settlement,
     read,
     shown,
 )
@@ -183,6 +185,13 @@ async def dismiss_report(step: Change, number: Number, body: Dismissal) -> Respo
     """Settle it with none; the reporter is told why."""
     measure = read(body, Measure, kind="none")
     return answer(await step.desk.actions.on_report(step.who, number, measure, step.version), 201)
+
+
+@router.post("/reports/{number}/settlement", **described.one(Report))
+async def settle_report(step: Change, number: Number, body: Settlement) -> Response:
+    """Settle it by an action about the same account that stands; the reporter is told."""
+    settled = await step.desk.actions.settle(step.who, number, body.action, step.version)
+    return answer(settled)
 
 
 @router.get("/accounts", **described.one(Account))

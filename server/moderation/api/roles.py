@@ -47,6 +47,7 @@ ALLOWED: Mapping[str, tuple[Role, ...]] = {
     "note_findings": REVIEWERS,
     "act_on_report": TAKERS,
     "dismiss_report": TAKERS,
+    "settle_report": TAKERS,
     "list_cases": LOOKERS,
     "show_case": LOOKERS,
     "list_audits": LOOKERS,

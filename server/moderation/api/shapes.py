@@ -133,6 +133,12 @@ class Dismissal(Body):
     statement: StatementBody
 
 
+class Settlement(Body):
+    """By which action a report is settled, too."""
+
+    action: Id
+
+
 class OpeningBody(Body):
     """A new case; which fields a basis needs is in docs/moderation.md."""
 
