@@ -24,6 +24,7 @@ from client.trust import Trust, Verifying, now_ms
 from crypto_modes import policy, wire
 from crypto_modes.errors import (
     BadArgument,
+    FrameRefused,
     LouverError,
     ModeMismatch,
     NotInThisMode,
@@ -137,10 +138,15 @@ class Proposals:
         if await self.pending(peer) is None:
             raise BadArgument("no proposal waits for an answer")
         try:
-            return await self._propose(peer, current.modes)
-        except ModeMismatch:
-            await self._trust.policy(peer, fresh=True)
-            raise BadArgument("it is too late: both of you have agreed meanwhile") from None
+            # No kind is named: whatever comes into force meanwhile, nothing is signed but that.
+            return await self._propose(peer, {})
+        except (FrameRefused, ModeMismatch):
+            newest = await self._trust.policy(peer, fresh=True)
+            if newest.epoch == current.epoch:
+                raise
+            if newest.modes == current.modes:
+                return newest  # another device, or the other user, was first
+            raise BadArgument("it is too late: another mode is in force meanwhile") from None
 
     def private(self, mode: str) -> bool:
         """Whether ``mode`` declares that not even a compelled operator can read it."""

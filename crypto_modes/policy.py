@@ -252,7 +252,9 @@ def _check_withdrawal(
     if not waits:
         raise FrameRefused("this policy changes nothing; name a kind and another mode for it")
     again = before is not None and before.modes == current.modes
-    if again and now - current.created < WITHDRAWAL_REST:
+    # By the relay's own clock: ``created`` is what the user who withdrew says.
+    taken = current.deadline - OVERLAP
+    if again and now - taken < WITHDRAWAL_REST:
         raise LimitExceeded(
             "a proposal was withdrawn here less than a day ago; this one runs out by itself"
         )

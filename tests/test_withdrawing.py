@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from client import Proposal
 from client.proposals import Signing
 from crypto_modes import policy, wire
-from crypto_modes.errors import FrameRefused, LimitExceeded, ModeMismatch
+from crypto_modes.errors import BadArgument, FrameRefused, LimitExceeded, ModeMismatch
 from crypto_modes.primitives import ed25519_sign
 from tests.conftest import StartRelay
 from tests.test_client import enter
@@ -69,6 +70,54 @@ def test_one_user_cannot_make_epochs_without_end() -> None:
     assert again(NOW + policy.WITHDRAWAL_REST, first).epoch == 3
     # After a change of mode the next one may be withdrawn at once.
     assert again(NOW + 1, first_epoch("tls")).epoch == 3
+
+
+def test_who_dates_a_withdrawal_back_rests_as_long() -> None:
+    first = first_epoch("e2ee")
+    prepared = propose(first, ALICE, proposal(first, ALICE, every("tls")))
+    old = NOW - policy.SIGNING_TIME
+    kept = propose(first, ALICE, proposal(first, ALICE, every("e2ee"), old), prepared)
+    assert kept.created == old
+    waits = propose(kept, ALICE, proposal(kept, ALICE, every("tls")))
+    same = proposal(kept, ALICE, every("e2ee"), old)
+    given = {"keys": KEYS, "strengths": STRENGTHS, "now": NOW}
+    with pytest.raises(LimitExceeded, match="runs out by itself"):
+        policy.propose(kept, waits, same, ALICE, before=first, **given)  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.asyncio
+@pytest.mark.attack(15)
+@pytest.mark.parametrize("what", ["another mode", "the same end"])
+async def test_what_comes_into_force_meanwhile_is_not_undone_by_a_withdrawal(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Else who raised a mode in that moment would hold the other's signature for lowering it."""
+    relay = await start_relay("tls")
+    async with enter(relay, "alice") as alice, enter(relay, "bob") as bob:
+        await alice.propose("bob", {"text": "e2ee"})
+        await alice.propose("bob", {"text": "tls"})
+        looked = alice.proposals.pending
+
+        async def pending(peer: bytes) -> Proposal | None:
+            monkeypatch.undo()
+            found = await looked(peer)
+            if what == "another mode":
+                await bob.propose("alice", {"image": "e2ee"})
+            else:
+                await bob.proposals.withdraw(alice.account)
+            return found
+
+        monkeypatch.setattr(alice.proposals, "pending", pending)
+        if what == "another mode":
+            with pytest.raises(BadArgument, match="another mode is in force"):
+                await alice.proposals.withdraw(bob.account)
+        else:
+            assert (await alice.proposals.withdraw(bob.account)).epoch == 3
+        assert await bob.proposals.pending(alice.account) is None
+        current = await alice.policy("bob")
+        assert current.epoch == 3
+        image = "e2ee" if what == "another mode" else "tls"
+        assert (current.modes["text"], current.modes["image"]) == ("e2ee", image)
 
 
 @pytest.mark.asyncio
