@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,8 @@ from crypto_modes.errors import (
 )
 from crypto_modes.keys import TeamKey
 from crypto_modes.shamir import Share
+from crypto_modes.transparency.access_log import Entry
+from server.access_log import Receipt
 from server.team import keygen
 from server.vault import settings, staff
 from server.vault.keys import KeyState, Split, SplitState, open_keys
@@ -146,6 +148,27 @@ async def test_a_share_of_who_has_left_meanwhile_does_not_count(meeting: Meeting
     staff.add(meeting.vault.file, other_work)
     assert (await meeting.hand_in("anna", 3)).here == 2
     assert not meeting.split.together
+
+
+@pytest.mark.asyncio
+async def test_who_leaves_while_the_log_is_written_hands_in_nothing(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await meeting.hand_in("luis", 1)
+    await meeting.hand_in("auda", 2)
+    log, append = meeting.vault.log, meeting.vault.log.append
+
+    async def slow(entries: Sequence[Entry]) -> Receipt:
+        receipt = await append(entries)
+        staff.remove(meeting.vault.file, "sven")
+        monkeypatch.setattr(log, "append", append)
+        return receipt
+
+    monkeypatch.setattr(log, "append", slow)
+    with pytest.raises(GrantRefused, match="not of the staff"):
+        await meeting.hand_in("sven", 0)
+    assert (meeting.split.together, meeting.split.here) == (False, 2)
+    assert meeting.vault.log.of("refused")
 
 
 @pytest.mark.asyncio

@@ -56,7 +56,10 @@ class Officers:
             await self._log.append([msgspec.structs.replace(entry, detail=detail)])
             # Whoever has left meanwhile has no part in it any more.
             people = (await self._asking.people()).values()
-            split.forget_but({each.subject for each in people if each.role in OFFICERS})
+            subjects = {each.subject for each in people if each.role in OFFICERS}
+            split.forget_but(subjects)
+            if officer.subject not in subjects:
+                raise GrantRefused(f"{officer.name} is not of the staff")
             here = split.take(share, officer)
         except (Forbidden, GrantRefused, KeyRefused) as error:
             await self._refusals.of(entry, error)
