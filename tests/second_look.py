@@ -39,6 +39,9 @@ def verdict(failed: Sequence[str], run: Run) -> tuple[bool, str]:
         return False, "the run ended badly, and not by a test: read its output"
     if len(failed) > MOST:
         return False, f"{len(failed)} tests failed: more than {MOST} are no accident"
+    modules = [test for test in failed if "::" not in test]
+    if modules:
+        return False, f"{modules[0]} is no test: it could not be read, so others may not have run"
     hunters = [test for test in failed if test.startswith(HUNTERS)]
     if hunters:
         return False, f"{hunters[0]} hunts by chance: what it found once is there"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.second_look import HUNTERS, LOOKS, MOST, Run, alone, last_failed, verdict
+from tests.second_look import HUNTERS, LAST_FAILED, LOOKS, MOST, Run, alone, last_failed, verdict
 
 ONCE = "tests/test_once.py::test_x"
 
@@ -47,6 +48,7 @@ def test_what_fails_once_more_has_failed(look: int) -> None:
     [
         ([], "not by a test"),
         ([f"{ONCE}[{number}]" for number in range(MOST + 1)], "no accident"),
+        ([ONCE, "tests/test_other.py"], "is no test"),
         ([ONCE, "tests/test_harness.py::test_kill"], "hunts by chance"),
     ],
 )
@@ -75,3 +77,20 @@ def test_the_record_is_the_one_that_pytest_writes(
     assert last_failed(tmp_path / "cache/v/cache/lastfailed") == ["test_wrong.py::test_wrong"]
     test.write_text("def test_wrong(): pass\n")
     assert alone([str(test), "--rootdir", str(tmp_path)])
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 0), (2, 1), (3, 1), (139, 1)])
+def test_a_run_that_was_cut_off_is_not_looked_at_again(
+    tmp_path: Path, code: int, ends: int
+) -> None:
+    """No list of failed tests tells of it; one that is left from an earlier run would."""
+    ci = (Path(__file__).parents[1] / ".ci/run").read_text()
+    body = ci[ci.index("\ntests() ") : ci.index('\nstep "tests"')]
+    louver = tmp_path / "louver"
+    louver.write_text(f'#!/bin/sh\n[ "$1" = exec ] && exit 0\nexit {code}\n')
+    louver.chmod(0o755)
+    left = tmp_path / LAST_FAILED
+    left.parent.mkdir(parents=True)
+    left.write_text('{"tests/test_long_ago.py::test_x": true}')
+    assert subprocess.call(["bash", "-c", f"{body}\ntests"], cwd=tmp_path) == ends
+    assert not left.exists()
