@@ -9,7 +9,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Service:
     async def call(self, place: str, call: Any, name: str, **changed: Any) -> tuple[int, bytes]:
         """Status and body of the answer to a signed call of ``name``."""
         body = msgspec.json.encode(call)
-        now = time.time_ns() // 1_000_000
+        now = changed.get("now", time.time_ns() // 1_000_000)
         header = changed.get("header", signed(place, body, name, now))
         scheme = "https" if self.ca else "http"
         url = f"{scheme}://127.0.0.1:{self.app.host.port}{place}"
@@ -92,8 +92,14 @@ def key_file(path: Path, raw: bytes) -> str:
     return str(path)
 
 
-async def start_vault(beside: Running, door: Path, place: Path, **changed: Any) -> App:
-    """A vault in ``place`` for this relay, with the key ``door``."""
+async def start_vault(
+    beside: Running,
+    door: Path,
+    place: Path,
+    now: Callable[[], int] = now_ms,
+    **changed: Any,
+) -> App:
+    """A vault in ``place`` for this relay, with the key ``door`` and the clock ``now``."""
     team = key_file(place / "team.key", TEAM.raw)
     given: dict[str, Any] = {
         "data": place / "data",
@@ -106,7 +112,7 @@ async def start_vault(beside: Running, door: Path, place: Path, **changed: Any) 
     }
     settings = Settings(**(given | changed))
     staff.write(settings.staff_file, STAFF.values())
-    app = App(settings)
+    app = App(settings, now)
     await app.start()
     return app
 

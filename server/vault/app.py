@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -49,14 +49,15 @@ WITNESS_SECONDS = 5.0
 
 class App:
     """One vault. ``start`` once, ``stop`` once; ``start`` raises ``BadConfig`` or
-    ``LogUnavailable``."""
+    ``LogUnavailable``. ``now`` is its clock, in milliseconds."""
 
     host: Host
     keys: Keys
     log: DurableLog
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, now: Callable[[], int] = now_ms) -> None:
         self.settings = settings
+        self._now = now
         self._closing = AsyncExitStack()
 
     async def start(self) -> None:
@@ -68,7 +69,7 @@ class App:
             raise
 
     async def _start(self) -> None:
-        settings, data = self.settings, self.settings.data
+        settings, data, now = self.settings, self.settings.data, self._now
         private_directory(data, "data")
         logs.configure(settings.log.level, settings.log.format, secret_file(data / "log.key", 32))
         token = relay_token(settings)
@@ -78,13 +79,13 @@ class App:
         self._closing.push_async_callback(log.close)
         count = Count(data / "unwrapped")
         self.keys = open_keys(settings.keys, time.monotonic, count.add)
-        self.staff = Staff(settings.staff_file, data / "staff.entered.json", log, now_ms)
-        nonces, heads = Nonces(data / "nonces", now_ms), Heads(data / "heads")
+        self.staff = Staff(settings.staff_file, data / "staff.entered.json", log, now)
+        nonces, heads = Nonces(data / "nonces", now), Heads(data / "heads")
         for journal in (nonces, heads, count):
             journal.open()
             self._closing.callback(journal.close)
-        refusals = Refusals(log, now_ms)
-        asking = Asking(self.staff, nonces, refusals, now_ms)
+        refusals = Refusals(log, now)
+        asking = Asking(self.staff, nonces, refusals, now)
         relay = Relay(settings.relay, token)
         self._closing.callback(relay.close)
         opening = Opening(
@@ -94,12 +95,12 @@ class App:
             keys=self.keys,
             heads=heads,
             log=log,
-            now=now_ms,
+            now=now,
         )
         reported = Reported(
-            asking=asking, refusals=refusals, relay=relay, keys=self.keys, log=log, now=now_ms
+            asking=asking, refusals=refusals, relay=relay, keys=self.keys, log=log, now=now
         )
-        self.reconciling = Reconciling(count, log, now_ms)
+        self.reconciling = Reconciling(count, log, now)
         looking = Looking(
             keys=self.keys,
             log=log,
@@ -108,13 +109,13 @@ class App:
             staff=self.staff,
             reconciling=self.reconciling,
         )
-        officers = Officers(self.keys, asking, refusals, log, now_ms)
+        officers = Officers(self.keys, asking, refusals, log, now)
         notice = settings.notice_days
         await self._listen(
             [
                 *routes(asking, opening, reported, officers, self.status),
                 *for_operator(self.reconciling, looking, token),
-                *log_routes(log, asking.of_request, token, notice_days=notice, now=now_ms),
+                *log_routes(log, asking.of_request, token, notice_days=notice, now=now),
             ]
         )
         self._closing.push_async_callback(_ended, asyncio.create_task(self.reconciling.run()))
