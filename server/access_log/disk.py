@@ -101,11 +101,14 @@ class Disk:
                 f" {KEY} and {SECRET} away too; its users must then be told the new key"
             )
         self.key = SigningKey(secret_file(self._data / KEY, SECRET_SIZE, make=make))
-        self.secret = secret_file(self._data / SECRET, SECRET_SIZE, make=make)
         self.verifier = log_of(self.key.public)
         if make:
             self._guarded(lambda: self._keep(Checkpoint(self.verifier.name, 0, tree.EMPTY_ROOT)))
         signed = self._signed()
+        # After the head: a secret without one is what is left of a log, and not of a first start
+        # that was cut off.
+        first = signed.size == 0 and not self._path.exists()
+        self.secret = secret_file(self._data / SECRET, SECRET_SIZE, make=first)
         files.prepare(self._path)
         try:
             self._db = db = files.writer(self._path, "full")
