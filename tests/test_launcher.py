@@ -15,6 +15,7 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -213,6 +214,16 @@ def test_an_unwritable_checkout_is_a_sentence(
     said = capsys.readouterr().err
     assert f"louver: cannot make the private environment: {checkout / '.louver'}" in said
     assert "Errno" not in said
+
+
+def test_a_disk_that_runs_nothing_is_a_sentence(
+    environment: Environment, installs: Installs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = SimpleNamespace(f_flag=os.ST_NOEXEC | os.ST_NOSUID)
+    monkeypatch.setattr(os, "statvfs", lambda path: mounted)
+    with pytest.raises(InstallFailed, match="noexec"):
+        environment.ensure(TRY_OUT, quiet())
+    assert (installs.locks, environment.folder.exists()) == ([], False)
 
 
 # the vendored pip

@@ -94,6 +94,7 @@ class Environment:
         """
         if self.serves(extent):
             return
+        _check_disk(self.root)
         self.folder.mkdir(exist_ok=True)
         with _alone(self.folder / LOCK, lambda: progress.note("waiting for another louver …")):
             if not self.serves(extent):  # the other one may have done it
@@ -138,6 +139,16 @@ class Environment:
         draft = self.folder / f"{STAMP}.new"
         draft.write_text(text)
         draft.replace(self._stamp_path)
+
+
+def _check_disk(root: Path) -> None:
+    """Refuse a disk from which no library can be loaded, before anything is fetched for it."""
+    no_exec = getattr(os, "ST_NOEXEC", 0)
+    if no_exec and os.statvfs(root).f_flag & no_exec:
+        raise pip_run.InstallFailed(
+            f"the disk of {root} is mounted so that nothing on it can run (noexec); put the"
+            " checkout on another one."
+        )
 
 
 def _is_python(path: Path) -> bool:
