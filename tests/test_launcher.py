@@ -109,6 +109,20 @@ def test_scripts_are_given_to_the_interpreter(environment: Environment) -> None:
     assert environment.script("ruff") == [str(program)]
 
 
+def test_what_is_started_writes_nothing_into_the_home(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    assert "MPLCONFIGDIR" not in launcher.variables(environment)  # nowhere to write
+    environment.folder.mkdir()
+    found = launcher.variables(environment)
+    assert found["MPLCONFIGDIR"] == str(environment.folder / "matplotlib")
+    assert "PYTHONPATH" not in found
+    monkeypatch.setenv("MPLCONFIGDIR", "/chosen")
+    assert launcher.variables(environment)["MPLCONFIGDIR"] == "/chosen"
+
+
 # the environment's life
 
 

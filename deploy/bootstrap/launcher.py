@@ -74,12 +74,22 @@ def main(here: str, invoked_as: str, arguments: list[str]) -> int:
         return 130
     if extent is DEV:
         os.chdir(here)
-    return become(command(environment, rest))
+    return become(command(environment, rest), variables(environment))
 
 
-def become(command: list[str]) -> int:
+def variables(environment: Environment) -> dict[str, str]:
+    """What a command finds in its environment: the user's variables, but no other Python's.
+
+    matplotlib would keep a cache in the user's home; nothing outside the checkout is written.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    if os.access(environment.folder, os.W_OK):  # not where the checkout is somebody else's
+        kept.setdefault("MPLCONFIGDIR", str(environment.folder / "matplotlib"))
+    return kept
+
+
+def become(command: list[str], variables: dict[str, str]) -> int:
     """Replace this process by ``command``, so that signals and exit codes are the command's."""
-    variables = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     if os.name == "nt":  # exec would detach from the console there
         return subprocess.call(command, env=variables)
     try:
