@@ -14,6 +14,7 @@ from crypto_modes.contract import Mode
 from server.app import App
 from server.certs import make_dev_certificates
 from server.settings_tree import Limits, Settings
+from tests.ports import spare_port
 from tests.raw_client import RawClient
 
 # What runs unless another is named. A test's outcome hangs on the code, never on the machine: the
@@ -109,7 +110,7 @@ async def start_relay(tmp_path: Path) -> AsyncIterator[StartRelay]:
         **settings: Any,
     ) -> Running:
         place = tmp_path / f"relay{len(started)}"
-        listening: dict[str, Any] = {"port": 0, "insecure": not tls} | dict(listen or {})
+        listening: dict[str, Any] = {"port": spare_port(), "insecure": not tls} | dict(listen or {})
         if tls:
             make_dev_certificates(place / "certs")
             listening["certificate"] = str(place / "certs" / "relay.pem")

@@ -24,6 +24,7 @@ from tests.conftest import GENEROUS
 from tests.faulty_disk import FaultyDisk, faulty_disk
 from tests.harness.report import Result
 from tests.harness.talkers import Company
+from tests.ports import spare_port
 
 PLANTS = ("sync_again",)
 
@@ -53,7 +54,7 @@ class _Relay:
     def __init__(self, data: Path) -> None:
         self._data = data
         self.app: App | None = None
-        self.port = 0
+        self.port = spare_port()
 
     async def start(self) -> None:
         self.app = App(
@@ -67,7 +68,6 @@ class _Relay:
             )
         )
         await self.app.start()
-        self.port = self.app.gateway.port
 
     async def stop(self) -> None:
         if self.app is not None:

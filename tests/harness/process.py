@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
+
+from tests.ports import spare_port
 
 READY_SECONDS = 100.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -38,7 +39,7 @@ class RelayProcess:
         strict: bool = False,
     ) -> None:
         self.place = place
-        self.port, internal = _free_port(), _free_port()
+        self.port, internal = spare_port(), spare_port()
         self.internal = internal
         self.planted = planted
         self.process: asyncio.subprocess.Process | None = None
@@ -129,9 +130,3 @@ class RelayProcess:
 
     def _log_end(self) -> str:
         return (self.place / "relay.log").read_text(errors="replace")[-1000:]
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
