@@ -215,8 +215,16 @@ async def test_a_list_that_changed_meanwhile_leaves_the_new_device_as_it_was(
     ):
         joining = await laptop.linking.begin("laptop")
         found = await phone.linking.consider(joining.code.text())
+        write, answered = phone.linking._write, asyncio.Event()
+
+        async def noted(*given: Any) -> None:
+            await write(*given)
+            answered.set()
+
+        phone.linking._write = noted  # type: ignore[method-assign]  # to know when
         approving = asyncio.create_task(phone.linking.approve(found))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(answered.wait(), 30)
+        phone.linking._write = write  # type: ignore[method-assign]  # and no longer
         await link(phone, tablet)  # a higher version is published before the laptop's
         with pytest.raises(FrameRefused, match="changed meanwhile"):
             await laptop.linking.finish(joining)

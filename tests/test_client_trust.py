@@ -20,6 +20,7 @@ from crypto_modes.contract import Need, NeedPolicy
 from crypto_modes.errors import BelowFloor, ModeMismatch
 from crypto_modes.primitives import ed25519_verify
 from tests.conftest import StartRelay
+from tests.flows import until
 from tests.test_client import enter, first, take, texts
 from tests.test_client_terminal import Lines
 
@@ -127,11 +128,13 @@ async def test_15_a_proposal_that_nobody_signed_is_no_event(start_relay: StartRe
                 msgspec.structs.replace(made_up, epoch=1, state="rolled_back"),
             ):
                 alice.received(frame)
+            await until(lambda: bool(seen))
             await asyncio.sleep(0.2)
             assert {type(event) for event in seen} == {wire.Error}
             assert not any(talk._words(event) for event in seen)
             seen.clear()
             alice.received(real)
+            await until(lambda: bool(seen))
             await asyncio.sleep(0.1)
             assert seen == [Proposal(bob.account, real)]
             assert "bob proposes mode tls" in talk._words(seen[0])
@@ -151,6 +154,7 @@ async def test_15_an_old_epoch_that_is_shown_again_is_no_event(start_relay: Star
             assert newest.state == "in_force"
             alice.received(msgspec.structs.replace(newest, ref=0))
             alice.received(msgspec.structs.replace(old, ref=0))
+            await until(lambda: any(isinstance(each, wire.Policy) for each in seen))
             await asyncio.sleep(0.2)
         assert isinstance(seen[0], Proposal)
         assert seen[0].by == bob.account

@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from client import RolledBack
+from client import Event, RolledBack
 from client.terminal import UNAUDITED, Talk
 from crypto_modes import policy, wire
 from crypto_modes.errors import BadArgument, ModeMismatch, NotInThisMode, UnknownDevice
 from server.app import installed_modes
 from tests.conftest import Running, StartRelay
+from tests.flows import until
 from tests.test_client import enter, take
 from tests.test_client_terminal import Lines
 from tests.test_client_trust import events_of
@@ -26,6 +27,10 @@ from tests.test_client_trust import events_of
 pytestmark = pytest.mark.asyncio
 
 WORDS = {name: mode.words for name, mode in installed_modes().items()}
+
+
+def is_over(event: Event) -> bool:
+    return isinstance(event, RolledBack)
 
 
 def every(mode: str) -> wire.Modes:
@@ -219,8 +224,9 @@ async def test_the_relay_tells_both_of_what_ran_out_also_after_a_restart(
             for now in (proposed.deadline - 1, proposed.deadline, proposed.deadline):
                 relay.app.relay.roll_back(now)
                 await asyncio.sleep(0.1)
+            await until(lambda: all(any(map(is_over, seen)) for seen in (hers, his)))
         for seen in (hers, his):
-            over = [each for each in seen if isinstance(each, RolledBack)]
+            over = [each for each in seen if is_over(each)]
             assert [each.by for each in over] == [alice.account]
             assert policy.record(over[0].policy) == policy.record(proposed)
 
@@ -233,10 +239,11 @@ async def test_what_was_agreed_to_while_away_is_not_said_to_have_run_out(
         await alice.look_up("bob")
         await alice.propose("bob", {"text": "tls"})
         received = alice.received
-        alice.received = lambda frame: None  # type: ignore[method-assign]  # away
+        away: list[Any] = []
+        alice.received = away.append  # type: ignore[method-assign]  # away
         agreed = await bob.propose("alice", {"text": "tls"})
         assert agreed.state == "in_force"
-        await asyncio.sleep(0.1)
+        await until(lambda: any(isinstance(each, wire.Policy) for each in away))
         alice.received = received  # type: ignore[method-assign]  # and back
         async with events_of(alice) as seen:
             await alice.proposals._ran_out(agreed.conversation)
@@ -254,9 +261,10 @@ async def test_another_change_ends_a_proposal(start_relay: StartRelay) -> None:
             await alice.propose("bob", {"text": "tls"})
             await asyncio.sleep(0.1)
             await bob.propose("alice", {"image": "e2ee"})
+            await until(lambda: all(any(map(is_over, seen)) for seen in (hers, his)))
             await asyncio.sleep(0.2)
         for seen in (hers, his):
-            (over,) = [each for each in seen if isinstance(each, RolledBack)]
+            (over,) = [each for each in seen if is_over(each)]
             assert (over.by, over.policy.modes["text"]) == (alice.account, "tls")
         assert await alice.proposals.pending(bob.account) is None
         current = await alice.policy("bob")
