@@ -62,7 +62,7 @@ class Nonces:
         if nonce in self._used or nonce == NOBODY:
             raise GrantRefused("this call was made before; make another")
         if time < self._since:
-            raise GrantRefused("this call is from before the vault's clock went back; make another")
+            raise GrantRefused(self._too_early())
         if len(self._used) >= NONCES:
             raise GrantRefused("too many calls; wait two minutes")
         self._used[nonce] = time
@@ -70,6 +70,17 @@ class Nonces:
 
     def close(self) -> None:
         self._journal.close()
+
+    def _too_early(self) -> str:
+        ahead = self._since - self._now()
+        if ahead <= REQUEST_SECONDS * 1000:
+            return "this call is from before the vault's clock went back; make another"
+        # Started once with a clock that was far ahead, it would be closed until that day comes.
+        return (
+            f"the vault's clock went back, and for {ahead // 60_000 + 1} minutes it believes no"
+            " call. If the clock was ahead before, and is right now, the operator stops the vault,"
+            " waits three minutes and removes `nonces` from its directory"
+        )
 
     def _forget(self) -> None:
         """Calls arrive roughly in order, so the oldest are in front; what stays longer does no
