@@ -149,6 +149,8 @@ async def test_the_work_of_who_is_away_is_handed_over_or_free_again(
     assert await states(team) == ["open", "open", "open"]
     assert (await cases.get(PEOPLE["mara"], case.id)).state == "open"
     assert capsys.readouterr().err == ""
+    await team("sara", lambda desk: desk.hand_over("svne", ""))
+    assert "Nothing lies before svne" in capsys.readouterr().err
 
 
 @pytest.mark.asyncio

@@ -95,6 +95,10 @@ class Many(Desk):
         reports = list(self._reports(state="in_review", assignee=name))
         self._each(reports, lambda it: self._assign("reports", it["number"], it["version"], to))
         cases = list(self._office.pages("/cases", state="assigned", assignee=name))
+        if not reports and not cases:
+            sys.stderr.write(
+                f"Nothing lies before {name}; `louver mod backlog` says who has what.\n"
+            )
         self._each(cases, lambda it: self._assign("cases", it["id"], it["version"], to))
 
     # --- inside ---
