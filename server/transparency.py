@@ -70,7 +70,7 @@ def as_csv(found: Counted) -> str:
     lines = csv.writer(written, lineterminator="\n")
     lines.writerow(["table", "name", "value"])
     for row in found.rows:
-        lines.writerow([row.table, _cell(row.name), f"{row.value:g}"])
+        lines.writerow([row.table, _cell(row.name), f"{row.value:.15g}"])
     return written.getvalue()
 
 
@@ -82,7 +82,8 @@ def as_html(found: Counted, span: str) -> str:
     parts = [_HEAD.format(span=escape(span))]
     for name, rows in tables.items():
         cells = "".join(
-            f"<tr><td>{escape(row.name)}</td><td class=n>{row.value:g}</td></tr>\n" for row in rows
+            f"<tr><td>{escape(row.name)}</td><td class=n>{row.value:.15g}</td></tr>\n"
+            for row in rows
         )
         parts.append(f"<h2>{escape(name.capitalize())}</h2>\n<table>\n{cells}</table>\n")
     foot = (

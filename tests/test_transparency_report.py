@@ -11,9 +11,11 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from client.moderation import words
 from crypto_modes.transparency import access_log
 from crypto_modes.transparency.access_log import DAY, Entry, Leaf, Opened
-from server.access_log.counts import HOUR, count
+from server import transparency
+from server.access_log.counts import HOUR, Counted, Row, count
 from server.cli import app
 from tests import audited_log as liar
 from tests.access_entries import TIME
@@ -149,6 +151,16 @@ def test_the_three_forms_say_the_same(copy: Path) -> None:
     assert "<b>" not in page
     assert "2026-09-21 up to 2026-09-22" in page
     assert "access, not safety" in page
+
+
+def test_large_counts_are_not_rounded() -> None:
+    rows = (Row("readings", "bytes opened", 1_234_567), Row("reports", "median hours", 10.25))
+    found = Counted(first=0, end=1, log="log", size=1, root="", erased=0, rows=rows)
+    for written in (transparency.as_csv(found), transparency.as_html(found, "")):
+        assert "1234567" in written
+        assert "10.25" in written
+    fields = {"table": "readings", "name": "bytes opened", "value": 1_234_567.0}
+    assert words.count(fields).endswith(": 1234567")
 
 
 def test_an_entry_that_is_not_the_one_entered_is_not_counted(copy: Path) -> None:

@@ -75,7 +75,7 @@ def backlog(each: Fields) -> str:
 
 def count(each: Fields) -> str:
     """One number of the transparency report."""
-    return f"{each['table']}, {plain(each['name'])}: {each['value']:g}"
+    return f"{each['table']}, {plain(each['name'])}: {each['value']:.15g}"
 
 
 def age(then: int) -> str:
