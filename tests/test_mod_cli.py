@@ -47,7 +47,8 @@ async def test_a_report_is_taken_opened_noted_and_settled(team: Team) -> None:
     assert f"  by           alice ({ALICE.hex()})" in shown
     assert f"  conversation {TALK.hex()}" in shown
     assert "#7 VERIFIED" in shown
-    assert shown[-1] == "This is number 8 in the access log."
+    assert shown[-2] == "This is number 8 in the access log."
+    assert shown[-1] == "1 reports about this account by 1 people: 1 in review."
     assert team.vault.calls == [("mara", disclosure.ReportCall((1).to_bytes(16, "big"), bytes(16)))]
     (noted,) = await team("mara", lambda desk: desk.show("/reports/1"))
     found = json.loads(noted)

@@ -130,6 +130,15 @@ class Desk:
                 "evidence": _EVIDENCE[min(proven, default=0)],
             }
             self._office.post(f"/reports/{number}/findings", body, report.etag)
+            self._stands(body["account"])
+
+    def _stands(self, account: str) -> None:
+        """How often this account was reported, this time included, for who is about to judge."""
+        if self._terms.json:
+            return
+        with suppress(LouverError):  # what was opened is shown already
+            found = self._office.get(f"/accounts/{account}").json["standing"]
+            self._terms.say(words.standing(found))
 
     def read(self, grant: str) -> None:
         """Have the vault open what a grant is about, which enters that in the log."""

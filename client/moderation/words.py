@@ -65,6 +65,14 @@ def pressed(each: Fields, name: str) -> str:
     )
 
 
+def standing(each: Fields) -> str:
+    """How often an account was reported."""
+    states = ", ".join(
+        f"{count} {name.replace('_', ' ')}" for name, count in each["states"].items()
+    )
+    return f"{each['reports']} reports about this account by {each['reporters']} people: {states}."
+
+
 def backlog(each: Fields) -> str:
     """What somebody has before him."""
     who = f" with {each['assignee']}" if each["assignee"] else ""
