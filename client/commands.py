@@ -105,8 +105,10 @@ async def enrol(
             terms.say(f"{welcome.name} was registered before; this is one more device of theirs.")
         terms.say(f"New conversations are in mode {mode}: {wording.plain(chat.words(mode))}.")
         if chat.unlinked is not None:
-            terms.say(f"Without end-to-end encryption: {chat.unlinked}.")
-            terms.say("To link this device: louver link")
+            terms.say(f"No end-to-end encryption yet: {chat.unlinked}.")
+            terms.say(
+                "To link this device: louver link. To replace: louver login NAME --replace-key"
+            )
         terms.say("Write to somebody: louver chat --to NAME")
 
 

@@ -52,7 +52,7 @@ def linked(done: Linked) -> str:
     """What the new device says when it is linked."""
     lines = [
         f"Linked by your device {identifier(done.by)}. You can use e2ee from this device now.",
-        f"It knows the keys of {done.peers} people as your other device does.",
+        f"It knows the keys of {_people(done.peers)} as your other device does.",
         OLDER,
     ]
     if done.holds_account_key:
@@ -93,7 +93,9 @@ def candidate(found: Candidate, name: str, *, with_account_key: bool) -> str:
 
 def approved(done: Approved) -> str:
     """What the existing device says afterwards."""
-    text = f"Linked {identifier(done.device)}. What you know of {done.peers} people was handed over"
+    text = (
+        f"Linked {identifier(done.device)}. What you know of {_people(done.peers)} was handed over"
+    )
     if done.left_out:
         text += f"; {done.left_out} did not fit: it will meet those for the first time"
     return f"{text}."
@@ -111,3 +113,7 @@ def removal(device: bytes) -> str:
             ),
         )
     )
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"

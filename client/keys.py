@@ -112,8 +112,8 @@ class OwnKeys:
         found = await self._session.ask(request, wire.Devices)
         if found.key and not replace:
             raise KeyRefused(
-                "the keys of this account are on another device: link this one from there (louver"
-                " link), or replace them, of which everybody you write with will be warned"
+                "the keys of this account are on another device of yours; link this one to it, or"
+                " replace them, of which everybody you write with is warned"
             )
         return found.list.version if found.list is not None else 0
 

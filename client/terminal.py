@@ -76,7 +76,7 @@ class Talk:
         """Until the user leaves, or the relay ends it. Raises what ended the session."""
         await self.show_mode()
         if self.chat.unlinked is not None:
-            self.screen.show(f"! Without end-to-end encryption: {self.chat.unlinked}. /link does.")
+            self.screen.show(f"! No end-to-end encryption yet: {self.chat.unlinked}. Begin: /link")
         pending = await self.chat.proposals.pending(self.peer)
         if pending is not None:
             self.show_proposal(pending)

@@ -230,9 +230,16 @@ async def test_a_list_that_changed_meanwhile_leaves_the_new_device_as_it_was(
             await laptop.linking.finish(joining)
         approving.cancel()
         await asyncio.gather(approving, return_exceptions=True)
-        assert laptop.unlinked is not None
+        assert "another device of yours; link this one to it" in str(laptop.unlinked)
         await link(phone, laptop)
         assert len(await listed(phone)) == 3
+
+
+@pytest.mark.parametrize(("peers", "words"), [(0, "0 people"), (1, "1 person"), (2, "2 people")])
+def test_what_was_handed_over_is_counted_as_people_count(peers: int, words: str) -> None:
+    assert f"keys of {words} as" in device_wording.linked(linking.Linked(bytes(16), peers, False))
+    approved = device_wording.approved(linking.Approved(bytes(16), peers, 0))
+    assert f"What you know of {words} was" in approved
 
 
 @pytest.mark.asyncio

@@ -54,8 +54,8 @@ def create(
         if text:
             terms.say("Write this recovery key down; it is not shown again, and kept nowhere:")
             terms.say(_lines(text))
-        terms.say("Who has both the file and the recovery key is you. Messages that disappear, and")
-        terms.say("those not sent yet, are not in it.")
+        terms.say("Whoever has both the file and the recovery key can be you. Messages that")
+        terms.say("disappear, and those not sent yet, are not in it.")
 
     options.run(work, options.place(home, profile), as_json)
 
