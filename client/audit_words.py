@@ -46,11 +46,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 def shown(copy: Copy, place: str) -> Shown | None:
     """The entries beside a copy, held to it; None where there are none."""
-    path = Path(place) / log_files.OPENED
-    if "://" in place or not path.exists():
-        return None
-    read = log_files.Directory(Path(place)).read
-    return auditing.entries(copy, log_files.decode_opened(read(log_files.OPENED)))
+    found = None if "://" in place else log_files.read_opened(Path(place))
+    return None if found is None else auditing.entries(copy, found)
 
 
 def lines(

@@ -159,6 +159,17 @@ def decode_opened(raw: bytes) -> list[Opened]:
         raise LogRefused("these are no entries of an access log") from None
 
 
+def read_opened(place: Path) -> list[Opened] | None:
+    """The entries beside a copy, however many there are; None where there are none. Raises
+    ``LogRefused``."""
+    try:
+        return decode_opened((place / OPENED).read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LogRefused(f"{place / OPENED} cannot be read ({error.strerror})") from None
+
+
 def keep_opened(place: Path, entries: list[Opened]) -> None:
     """Write entries beside a copy, readable by this user only: they name people."""
     path = place / OPENED

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from client import log_files
 from client.cli import app
 from client.moderation import words
 from crypto_modes.transparency import note
@@ -111,6 +112,18 @@ def test_what_is_wrong_is_said_with_code_5(tmp_path: Path) -> None:
     assert (code, "the entry shown for leaf 0" in err) == (5, True)
     (honest / "entries.json").write_bytes(b"[")
     assert run("verify", honest, *key)[0] == 5
+
+
+def test_entries_of_a_large_log_are_read_to_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one answer of the vault may have is no limit of what many made."""
+    place = save(liar.files_of(liar.leaves(5)), tmp_path / "copy")
+    log_files.keep_opened(place, liar.shown(5))
+    monkeypatch.setattr(log_files, "ANSWER_LIMIT", 1000)
+    assert (place / "entries.json").stat().st_size > log_files.ANSWER_LIMIT
+    code, out, err = run("verify", place, "--key", LOG.encode())
+    assert (code, "entries shown are those entered: 5 read" in out) == (0, True), err
 
 
 @pytest.mark.parametrize(
