@@ -182,10 +182,10 @@ async def opened_first(self: Any, reader: Any, call: Any, entry: Entry) -> Any:
 async def unsealed_first(self: Any, reader: Any, call: Any, entry: Entry) -> Any:
     sealed = await self._relay.report(call.report)
     report: Report = self._keys.open(sealed)
-    answers = [reported.Answer("yes") for _ in report.items]
+    findings = reported.verdicts.judge(report, [reported.Answer("yes") for _ in report.items])
     records = tuple(item.id for item in report.items)
     receipt = await self._log.append([msgspec.structs.replace(entry, records=records)])
-    return reported._opened(sealed, report, answers, reported.Entered(receipt.index, b""))
+    return reported._opened(sealed, report, findings, reported.Entered(receipt.index, b""))
 
 
 @pytest.mark.parametrize("fault", ["order", "report order", "promise", "too few named"])

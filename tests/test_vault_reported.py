@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from crypto_modes.disclosure import OpenCall
 from crypto_modes.errors import (
     GrantRefused,
     LogUnavailable,
@@ -20,8 +21,8 @@ from crypto_modes.reports import seal, tags
 from crypto_modes.verdicts import Answer
 from server.vault import staff
 from tests.reported import insults, report_of
-from tests.test_grants import CASE
-from tests.vault_rig import Vault
+from tests.test_grants import CASE, approved, grant
+from tests.vault_rig import TALK, Vault
 
 
 @pytest.fixture
@@ -151,3 +152,49 @@ async def test_without_the_teams_key_it_says_which_setting(vault: Vault) -> None
     vault.keys._team = ()
     with pytest.raises(LouverError, match=r"keys\.team"):
         await vault.report(vault.relay.take(report_of(*insults(b"HARM-0001")[2])))
+
+
+# --- what lies around a report ---
+
+
+def around(conversation: bytes = TALK) -> OpenCall:
+    """Mara asks for what lies around, and Sven approves."""
+    asked = grant("user_report", "mara", conversation=conversation)
+    return OpenCall(asked, tuple(approved(asked, "sven")))
+
+
+@pytest.mark.asyncio
+async def test_what_lies_around_a_report_needs_one_that_was_opened(vault: Vault) -> None:
+    """No user finds readings on this basis, so that two people must not be able to choose it."""
+    vault.relay.store.say(b"HARM-0007")
+    with pytest.raises(GrantRefused, match="opened no report about this conversation"):
+        await vault.open(around())
+    assert "fetched" not in vault.happened
+    id_ = vault.relay.take(report_of(*insults(b"HARM-0001")[2]))
+    (item,) = insults(b"HARM-0001")[2]
+    assert item.conversation == TALK
+    await vault.report(id_)
+    assert vault.texts(await vault.open(around())) == ["HARM-0007"]
+    with pytest.raises(GrantRefused, match="opened no report"):
+        await vault.open(around(b"x" * 16))
+    vault.stop()
+    vault.start()
+    assert vault.texts(await vault.open(around())) == ["HARM-0007"]
+
+
+@pytest.mark.asyncio
+async def test_a_report_that_is_refused_is_none(vault: Vault) -> None:
+    vault.relay.store.say(b"HARM-0007")
+    vault.relay.answer = Answer("no", "this relay never stamped such a message")
+    opened = await vault.report(vault.relay.take(report_of(*insults(b"HARM-0001")[2])))
+    assert [each.state for each in opened.findings] == ["refused"]
+    with pytest.raises(GrantRefused, match="opened no report"):
+        await vault.open(around())
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_remembered_of_a_report_is_not_shown(vault: Vault) -> None:
+    vault.revealed.close()
+    with pytest.raises(StoreUnavailable):
+        await vault.report(vault.relay.take(report_of(*insults(b"HARM-0001")[2])))
+    vault.revealed.open()

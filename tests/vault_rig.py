@@ -35,6 +35,7 @@ from server.vault.keys import Keys, Split
 from server.vault.opening import Heads, Opening
 from server.vault.reconciling import Reconciling
 from server.vault.reported import Reported
+from server.vault.revealed import Revealed
 from server.vault.staff import Staff
 from server.vault_records import VaultRecords
 from tests import test_grants
@@ -234,14 +235,16 @@ class Vault:
         self.nonces, self.heads = Nonces(self.data / "nonces", clock), Heads(self.data / "heads")
         self.count.open()
         self.reconciling = Reconciling(self.count, self.log, clock)
-        self.nonces.open()
-        self.heads.open()
+        self.revealed = Revealed(self.data / "revealed")
+        for each in (self.nonces, self.heads, self.revealed):
+            each.open()
         self.refusals = Refusals(self.log, clock)
         self.asking = Asking(self.staff, self.nonces, self.refusals, clock)
         parts: dict[str, Any] = {
             "asking": self.asking,
             "refusals": self.refusals,
             "relay": self.relay,
+            "revealed": self.revealed,
             "keys": self.keys,
             "log": self.log,
             "now": clock,
@@ -251,8 +254,8 @@ class Vault:
 
     def stop(self) -> None:
         self.count.close()
-        self.nonces.close()
-        self.heads.close()
+        for each in (self.nonces, self.heads, self.revealed):
+            each.close()
 
     async def open(self, call: OpenCall, name: str = "") -> Disclosure:
         reader = (await self.asking.people()).get(name or call.grant.requester)

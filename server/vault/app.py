@@ -37,6 +37,7 @@ from server.vault.opening import Heads, Opening
 from server.vault.reconciling import Reconciling
 from server.vault.relay import Relay
 from server.vault.reported import Reported
+from server.vault.revealed import Revealed
 from server.vault.routes import for_operator, routes
 from server.vault.settings import Settings
 from server.vault.staff import Staff
@@ -81,7 +82,8 @@ class App:
         self.keys = open_keys(settings.keys, time.monotonic, count.add)
         self.staff = Staff(settings.staff_file, data / "staff.entered.json", log, now)
         nonces, heads = Nonces(data / "nonces", now), Heads(data / "heads")
-        for journal in (nonces, heads, count):
+        revealed = Revealed(data / "revealed")
+        for journal in (nonces, heads, revealed, count):
             journal.open()
             self._closing.callback(journal.close)
         refusals = Refusals(log, now)
@@ -94,11 +96,18 @@ class App:
             relay=relay,
             keys=self.keys,
             heads=heads,
+            revealed=revealed,
             log=log,
             now=now,
         )
         reported = Reported(
-            asking=asking, refusals=refusals, relay=relay, keys=self.keys, log=log, now=now
+            asking=asking,
+            refusals=refusals,
+            relay=relay,
+            keys=self.keys,
+            revealed=revealed,
+            log=log,
+            now=now,
         )
         self.reconciling = Reconciling(count, log, now)
         looking = Looking(

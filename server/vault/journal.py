@@ -26,8 +26,6 @@ class Journal:
         self._size = size
         self._file = -1
         self._lock = Lock()
-        # One of its own: on a shared one, something slow would keep the vault from its journals.
-        self._thread = ThreadPoolExecutor(1, path.name)
 
     def read(self) -> list[bytes]:
         """The whole lines of the file, in order; none where there is no file. ``BadConfig``."""
@@ -42,6 +40,8 @@ class Journal:
 
     def begin(self, lines: Iterable[bytes]) -> None:
         """Begin anew with ``lines``; raises ``BadConfig``. A crash leaves the old or the new."""
+        # One of its own: on a shared one, something slow would keep the vault from its journals.
+        self._thread = ThreadPoolExecutor(1, self._path.name)
         draft = self._path.with_suffix(".draft")
         try:
             self._file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -76,8 +76,8 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file, once what was to be written is."""
-        self._thread.shutdown()
         if self._file >= 0:
+            self._thread.shutdown()
             os.close(self._file)
             self._file = -1
 

@@ -9,7 +9,7 @@ the entry is inside a signed checkpoint. Whatever fails, before it or after it, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -148,7 +148,8 @@ class NoFrankingKeys:
 
 
 class Opening:
-    """The use case. ``now`` is the clock, in milliseconds."""
+    """The use case. ``revealed`` are the conversations of which a report was opened; ``now`` is the
+    clock, in milliseconds."""
 
     def __init__(
         self,
@@ -158,9 +159,11 @@ class Opening:
         relay: Records,
         keys: Keys,
         heads: Heads,
+        revealed: Container[bytes],
         log: AccessLog,
         now: Callable[[], int],
     ) -> None:
+        self._revealed = revealed
         self._asking = asking
         self._refusals = refusals
         self._relay = relay
@@ -213,6 +216,11 @@ class Opening:
         grants.check(grant, call.approvals, staff, self._now())
         if not RULES[grant.basis].reads:
             raise GrantRefused(f"the basis {grant.basis} reveals nothing: ask for another grant")
+        if grant.basis == "user_report" and grant.conversation not in self._revealed:
+            raise GrantRefused(
+                "this vault opened no report about this conversation: open the report first"
+                " (louver mod open), or ask on another basis"
+            )
 
     async def _fetch(self, call: OpenCall) -> Handed:
         grant = call.grant

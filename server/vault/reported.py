@@ -21,10 +21,11 @@ from crypto_modes.errors import GrantRefused, LogUnavailable, LouverError
 from crypto_modes.grants import RULES, Person
 from crypto_modes.reports import Report, Sealed
 from crypto_modes.transparency.access_log import Entry
-from crypto_modes.verdicts import Answer, Question
+from crypto_modes.verdicts import Answer, Finding, Question
 from server.access_log import AccessLog
 from server.vault.asking import Asking, Refusals
 from server.vault.keys import Keys
+from server.vault.revealed import Revealed
 
 
 class SealedReports(Protocol):
@@ -44,9 +45,11 @@ class Reported:
         refusals: Refusals,
         relay: SealedReports,
         keys: Keys,
+        revealed: Revealed,
         log: AccessLog,
         now: Callable[[], int],
     ) -> None:
+        self._revealed = revealed
         self._asking = asking
         self._refusals = refusals
         self._relay = relay
@@ -97,7 +100,11 @@ class Reported:
         receipt = await self._log.append([_changed(entry, **about)])
         # Relay and log may have taken their time: who was removed meanwhile sees nothing.
         await self._check(reader)
-        return _opened(sealed, report, answers, Entered(receipt.index, receipt.checkpoint))
+        findings = verdicts.judge(report, answers)
+        pairs = zip(report.items, findings, strict=True)
+        held = [item for item, found in pairs if found.state != "refused"]
+        await self._revealed.add(each.conversation for each in held)
+        return _opened(sealed, report, findings, Entered(receipt.index, receipt.checkpoint))
 
     async def _check(self, reader: Person) -> None:
         staff = await self._asking.people()
@@ -112,8 +119,7 @@ def _changed(entry: Entry, **changes: Any) -> Entry:
     return msgspec.structs.replace(entry, **changes)
 
 
-def _opened(sealed: Sealed, report: Report, answers: list[Answer], receipt: Entered) -> Opened:
-    findings = verdicts.judge(report, answers)
+def _opened(sealed: Sealed, report: Report, findings: list[Finding], receipt: Entered) -> Opened:
     return Opened(
         receipt=receipt,
         report=sealed.id,
