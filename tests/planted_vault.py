@@ -103,4 +103,25 @@ PLANTS: tuple[Plant, ...] = (
         {"server.chain_check._other": always("")},
         HEADS + "whoever_changes_the_list_as_well_is_found_by_the_log",
     ),
+    fault(
+        38,
+        "the report that must be there before its context is read",
+        {VAULT + "revealed.Revealed.__contains__": always(True)},
+        "vault_reported::test_what_lies_around_a_report_needs_one_that_was_opened",
+        "vault_reported::test_a_report_that_is_refused_is_none",
+    ),
+    fault(
+        39,
+        "the links between what the vault knew and what it is shown",
+        {SCOPE + "gaps": always(())},
+        "vault_heads::test_links_that_lead_elsewhere_open_nothing",
+        "vault_heads::test_a_relay_that_shows_each_look_another_history_is_found",
+    ),
+    fault(
+        39,
+        "the log's signature of the keys of days",
+        {"crypto_modes.transparency.access_log.check_days": always(None)},
+        "openings::test_a_relay_that_changes_any_leaf_or_answers_something_else_is_found",
+        "opened_story::test_a_reading_that_is_hidden_from_who_saw_the_log_is_an_alarm",
+    ),
 )

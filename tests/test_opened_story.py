@@ -179,6 +179,7 @@ def unmarked(raw: bytes) -> bytes:
     return msgspec.structs.replace(Leaf.decode(raw), mark=os.urandom(16)).encode()
 
 
+@pytest.mark.attack(39)
 async def test_a_reading_that_is_hidden_from_who_saw_the_log_is_an_alarm(story: Story) -> None:
     shown = await story.read()
     # Alice asks on the day itself: she is told nothing, and knows the log from then on.

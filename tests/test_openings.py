@@ -128,6 +128,7 @@ LIES = (
 )
 
 
+@pytest.mark.attack(39)
 async def test_a_relay_that_changes_any_leaf_or_answers_something_else_is_found(
     start_relay: StartRelay, tmp_path: Path
 ) -> None:

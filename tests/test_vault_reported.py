@@ -163,6 +163,7 @@ def around(conversation: bytes = TALK) -> OpenCall:
     return OpenCall(asked, tuple(approved(asked, "sven")))
 
 
+@pytest.mark.attack(38)
 @pytest.mark.asyncio
 async def test_what_lies_around_a_report_needs_one_that_was_opened(vault: Vault) -> None:
     """No user finds readings on this basis, so that two people must not be able to choose it."""
@@ -182,6 +183,7 @@ async def test_what_lies_around_a_report_needs_one_that_was_opened(vault: Vault)
     assert vault.texts(await vault.open(around())) == ["HARM-0007"]
 
 
+@pytest.mark.attack(38)
 @pytest.mark.asyncio
 async def test_a_report_that_is_refused_is_none(vault: Vault) -> None:
     vault.relay.store.say(b"HARM-0007")
