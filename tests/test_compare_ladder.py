@@ -99,6 +99,13 @@ def test_a_message_commits_once_at_each_end(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(made) == 2
 
 
+def test_the_relays_prices_are_medians_over_slices_of_time() -> None:
+    saturated = floors.Taken({"plain": [21.0, 20.0, 29.0]}, asked=2, messages=1000)
+    got = measures.ladder(ladder.Taken(100, {rung: [1.0] for rung in RUNGS}), saturated, seed=1)
+    assert got.relay_cpu_us["plain"].value == 21.0
+    assert got.key_calls == 0.002
+
+
 def test_envelope_and_ratchet_both_stand_on_tls() -> None:
     found = made_up().ladder
     assert found is not None
