@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,10 @@ from server.certs import make_dev_certificates
 from server.settings_tree import Limits, Settings
 from tests.ports import spare_port
 from tests.raw_client import RawClient
+
+# Files that tests make are open to others, as they mostly are: what is private is so because Louver
+# made it so, or said that it is not, and never because of who runs the tests.
+os.umask(0o022)
 
 # What runs unless another is named. A test's outcome hangs on the code, never on the machine: the
 # same examples every time, no limit of time for one of them (hypothesis gives each 200 ms, which a
