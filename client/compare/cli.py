@@ -82,7 +82,7 @@ def compare(
     json: _Json = False,
 ) -> int:
     """Send the same traffic through every mode of a real relay, and report what it cost and
-    who could read. From nothing, in about two minutes."""
+    who could read. From nothing, in three to four minutes."""
     if context.invoked_subcommand:
         return 0
     given = {"users": users, "rate": rate, "duration": duration, "rounds": rounds}

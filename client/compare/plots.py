@@ -143,6 +143,7 @@ def throughput(results: Results, raw: Raw) -> str:
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
+            color=_INK,
             fontweight="bold",
         )
         slices = [float(b[0, 0] / b[0, 1]) for blocks in raw.rate(mode) for b in blocks if b[0, 1]]
@@ -167,6 +168,7 @@ def cpu_split(results: Results) -> str:
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
+            color=_INK,
         )
     _bars(axes, modes)
     axes.set_xlabel("µs of CPU per message: relay (solid) + both clients (light)")
@@ -188,7 +190,9 @@ def ladder(results: Results) -> str:
         axes.barh(row, price.value, left=below[rung], height=0.6, color=colour)
         top = below[rung] + max(price.value, 0)
         text = f"{price.value:.1f}" if price.value < 10 else f"{price.value:.0f}"
-        axes.annotate(text, (top, row), xytext=(6, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            text, (top, row), xytext=(6, 0), textcoords="offset points", va="center", color=_INK
+        )
     _bars(axes, [words.RUNG[rung][0] for rung in got.cpu_us])
     axes.set_xlabel("µs of CPU a message; grey: below it")
     return _svg(figure, "ladder")
