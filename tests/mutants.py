@@ -42,7 +42,7 @@ TESTS: dict[str, str] = {
     "registry": "contract mode_contract",
     "errors": "wire contract e2ee_sessions at_rest pins",
     "primitives": "primitives",
-    "policy": "policy",
+    "policy": "policy withdrawing",
     "pins": "pins",
     "tls": "tls mode_contract",
     "at_rest": "at_rest at_rest_files mode_contract",
