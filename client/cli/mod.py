@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The work of a relay's moderation team: reports, cases, grants, actions, appeals.",
+    help="The moderation team's work. Reports, cases, grants, actions, appeals.",
 )
 staff = typer.Typer(no_args_is_help=True, help="Who is of the staff; changing that is for admins.")
 app.add_typer(mod_cases.cases, name="case")
@@ -69,7 +69,7 @@ def join(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Join the staff by an invitation, with your own key and password."""
+    """Join the staff by an invitation. Key and password are your own."""
 
     def work(room: Any, terms: Terms) -> None:
         addresses = room.known(terms, name, url, vault, (_path(ca), _path(vault_ca)))
@@ -92,7 +92,7 @@ def login(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Log in for a quarter of an hour, which goes on while you work, for 12 hours at most."""
+    """Log in for a quarter of an hour. It goes on while you work, for 12 hours at most."""
 
     def work(room: Any, terms: Terms) -> None:
         addresses = room.known(terms, name, url, vault, (_path(ca), _path(vault_ca)))
@@ -124,7 +124,7 @@ def share(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Hand in your share of the vault's key, as one of its officers."""
+    """Hand in your share of a key of the vault's. Its officers have one each."""
     _entering(lambda room, terms: room.share(terms, file), profile, home, as_json)
 
 
@@ -138,7 +138,7 @@ def account(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show an account's name, and how often it was reported by how many."""
+    """Show an account's name, and how many reported it."""
     at_desk(lambda desk, _: desk.show(f"/accounts/{desk.account(account)}"), profile, home, as_json)
 
 
@@ -157,7 +157,7 @@ def act(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Act about an account or its messages; the user gets the reasons, and can appeal."""
+    """Act about an account or its messages. The user gets the reasons, and can appeal."""
 
     def work(desk: Any, _: Any) -> None:
         body: dict[str, object] = {
@@ -215,7 +215,7 @@ def transparency(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Count what the access log says of a time, for auditors and admins."""
+    """Count what the access log says of a time. For auditors and admins."""
     span = {"first": milliseconds(first), "end": milliseconds(end)}
     at_desk(lambda desk, _: desk.numbers(span), profile, home, as_json)
 
@@ -281,7 +281,7 @@ def reset(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Invite somebody anew who lost password, key or authenticator; until then they are out."""
+    """Invite somebody anew who lost a key or password. Until they join they are out."""
     at_desk(lambda desk, _: desk.step(f"/staff/{name}", "reset"), profile, home, as_json)
 
 

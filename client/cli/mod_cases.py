@@ -158,7 +158,7 @@ def audit(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say, as an auditor who took no part in it, what you found of a case."""
+    """Say what you found of a case. For an auditor who took no part in it."""
     at_desk(
         lambda desk, _: desk.make(f"/cases/{case}/audits", {"note": note}), profile, home, as_json
     )
@@ -206,7 +206,7 @@ def list_grants(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """List grants, such as those that wait for an approval: --state pending."""
+    """List grants. --state pending: those that wait for an approval."""
     at_desk(
         lambda desk, words: desk.list("/grants", words.asked, state=state, case=case),
         profile,
@@ -223,7 +223,7 @@ def approve(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Read a whole grant, and sign it with your own key if you agree."""
+    """Read a whole grant, and sign it if you agree."""
     at_desk(lambda desk, _: desk.approve(grant, ask=not yes), profile, home, as_json)
 
 
@@ -235,7 +235,7 @@ def decline(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say no to a grant; in the review of an emergency that is an alert."""
+    """Say no to a grant. In the review of an emergency that is an alert."""
     body = {"reason": reason}
     at_desk(lambda desk, _: desk.step(f"/grants/{grant}", "decline", body), profile, home, as_json)
 
@@ -258,7 +258,7 @@ def read(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Have the vault open what a grant is about; it enters that in the access log first."""
+    """Have the vault open what a grant is about. It enters that in the access log first."""
     at_desk(lambda desk, _: desk.read(grant), profile, home, as_json)
 
 
@@ -307,7 +307,7 @@ def approve_hold(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Read what is asked of a hold, to keep or to lift, and sign it if you agree."""
+    """Read what is asked of a hold, and sign it if you agree. It is to keep or to lift."""
     at_desk(lambda desk, _: desk.approve_hold(hold, ask=not yes), profile, home, as_json)
 
 

@@ -73,7 +73,7 @@ def queue(
 def backlog(
     profile: options.Profile = "default", home: options.Home = None, as_json: options.Json = False
 ) -> None:
-    """Show who has how much before him, and how old the oldest of it is."""
+    """Show who has how much before him, and since when."""
     at_desk(lambda desk, words: desk.all("/reports/backlog", words.backlog), profile, home, as_json)
 
 
@@ -84,7 +84,7 @@ def pressed(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """List accounts that several people report, those whom most do first."""
+    """List accounts that several people report. Those whom most do come first."""
 
     def work(desk: Any, words: Any) -> None:
         desk.named("/reports/pressed", "account", words.pressed, least=least)
@@ -141,7 +141,7 @@ def hand_over(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Give the reports and cases that somebody works on to another, or back to nobody."""
+    """Hand somebody's work to another. Open reports and cases go to that person, or to nobody."""
     at_desk(lambda desk, _: desk.hand_over(name, to), profile, home, as_json)
 
 
@@ -155,7 +155,7 @@ def open_report(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Read what a reporter revealed; the vault enters that in the access log first."""
+    """Read what a reporter revealed. The vault enters that in the access log first."""
     at_desk(lambda desk, _: desk.open_report(report, note=note), profile, home, as_json)
 
 
@@ -168,7 +168,7 @@ def dismiss(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Settle a report with nothing; the reporter is told why, and can appeal."""
+    """Settle a report with nothing. The reporter is told why, and can appeal."""
     body = {"statement": {"facts": facts, "rule": rule}}
     at_desk(
         lambda desk, _: desk.step(f"/reports/{report}", "dismissal", body), profile, home, as_json
@@ -182,7 +182,7 @@ def settle(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Settle by an action all else that you look at about the same account."""
+    """Settle by an action what else you took about the account."""
     at_desk(lambda desk, _: desk.settle(action), profile, home, as_json)
 
 
@@ -198,7 +198,7 @@ def dismiss_all(
     home: options.Home = None,
     as_json: options.Json = False,
 ) -> None:
-    """Dismiss the open reports of one source, each with these reasons and its own entry."""
+    """Dismiss the open reports of one source. Each gets these reasons and its own entry."""
 
     def work(desk: Any, _: Any) -> None:
         source = {"reporter": _reporter(desk, reporter), "account": desk.account(account)}
