@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client.compare import measures, page, report, results, stats, steps, terminal
+from client.compare import measures, page, report, results, stats, steps, terminal, words
 from client.compare.results import STEPS, Estimate
 from client.compare.steps import SCRIPT, Taken
 from tests.compare_results import made_up, raw
@@ -81,7 +81,7 @@ def test_page_and_terminal_show_each_step_of_each_mode() -> None:
             assert f"<b>{page.number(got.client_cpu_us.value)} µs</b>" in section
             assert f"{page.number(got.wire_bytes)} bytes" in section
             assert page.number(got.wire_bytes) in printed
-    assert page.estimate(found.modes["e2ee"].steps["chain"].client_cpu_us) in section
+    assert words.estimate(found.modes["e2ee"].steps["chain"].client_cpu_us) in section
 
 
 def test_results_of_before_have_no_steps_and_are_shown_without(tmp_path: Path) -> None:
