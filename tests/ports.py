@@ -14,7 +14,9 @@ import socket
 # services use; each worker of xdist (gw0, gw1, …) has its own.
 _FIRST, _EACH = 20_000, 1_500
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
-_places = itertools.cycle(range(_FIRST + _WORKER * _EACH, _FIRST + (_WORKER + 1) * _EACH))
+# Two runs on one machine begin at different places.
+_BEGIN = os.getpid() * 97 % _EACH
+_places = (_FIRST + _WORKER * _EACH + (_BEGIN + count) % _EACH for count in itertools.count())
 
 
 def spare_port() -> int:
