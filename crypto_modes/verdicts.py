@@ -33,6 +33,8 @@ from crypto_modes.primitives import H, equal
 from crypto_modes.reports import SCANNER, Context, Item, Report
 
 State = Literal["verified", "confirmed", "claim", "refused"]
+# Stamp or record hold all that these say of a message, its number too; a claim may say anything.
+PROVEN: tuple[State, ...] = ("verified", "confirmed")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -192,7 +194,7 @@ def notes(findings: Iterable[Finding]) -> list[Note]:
     A gap is no accusation: reporters choose what they show. It says that there is more.
     """
     found: list[Note] = []
-    proven = [each for each in findings if each.state in ("verified", "confirmed")]
+    proven = [each for each in findings if each.state in PROVEN]
     for device in sorted({each.device for each in proven if each.counter}):
         written = [each for each in proven if each.counter and each.device == device]
         found += _chain(sorted(written, key=lambda each: each.counter))

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from tests import removals
 from tests.plant import Plant, fault
-from tests.removals import always
+from tests.removals import always, put
 
 SCOPE, VAULT, CHAINS = "crypto_modes.scope.", "server.vault.", "server.moderation.chains."
 OPENING, ASKING, HEADS = "vault_opening::test_", "vault_asking::test_", "chain_heads::test_"
-RECONCILING = "vault_reconciling::test_"
+RECONCILING, REPORTED = "vault_reconciling::test_", "vault_reported::test_"
 
 PLANTS: tuple[Plant, ...] = (
     fault(
@@ -106,9 +106,22 @@ PLANTS: tuple[Plant, ...] = (
     fault(
         38,
         "the report that must be there before its context is read",
-        {VAULT + "revealed.Revealed.__contains__": always(True)},
-        "vault_reported::test_what_lies_around_a_report_needs_one_that_was_opened",
-        "vault_reported::test_a_report_that_is_refused_is_none",
+        {VAULT + "revealed.Revealed.check": always(None)},
+        REPORTED + "what_lies_around_a_report_needs_one_that_was_opened",
+        REPORTED + "a_report_that_is_refused_is_none",
+        REPORTED + "a_grant_around_a_report_holds_a_message_that_was_reported",
+    ),
+    fault(
+        38,
+        "the proof of the message around which is read",
+        {"crypto_modes.verdicts.PROVEN": put(("verified", "confirmed", "claim"))},
+        REPORTED + "around_a_claim_nothing_is_read",
+    ),
+    fault(
+        38,
+        "the days after which a report no longer counts",
+        {VAULT + "revealed.Revealed._recent": removals.known_at_all},
+        REPORTED + "a_report_counts_for_thirty_days_and_again_once_it_is_opened_again",
     ),
     fault(
         39,

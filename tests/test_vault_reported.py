@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -19,9 +21,10 @@ from crypto_modes.errors import (
 from crypto_modes.keys import TeamKey
 from crypto_modes.reports import seal, tags
 from crypto_modes.verdicts import Answer
-from server.vault import staff
+from server.vault import revealed, staff
+from server.vault.revealed import LIFE, Revealed
 from tests.reported import insults, report_of
-from tests.test_grants import CASE, approved, grant
+from tests.test_grants import CASE, NOW, approved, grant
 from tests.vault_rig import TALK, Vault
 
 
@@ -157,10 +160,25 @@ async def test_without_the_teams_key_it_says_which_setting(vault: Vault) -> None
 # --- what lies around a report ---
 
 
-def around(conversation: bytes = TALK) -> OpenCall:
+def around(conversation: bytes = TALK, **changed: int) -> OpenCall:
     """Mara asks for what lies around, and Sven approves."""
-    asked = grant("user_report", "mara", conversation=conversation)
+    asked = grant("user_report", "mara", conversation=conversation, **changed)
     return OpenCall(asked, tuple(approved(asked, "sven")))
+
+
+def said(vault: Vault, count: int) -> list[str | None]:
+    """So many messages in the relay's record."""
+    texts = [f"HARM-{number:04}" for number in range(1, count + 1)]
+    for text in texts:
+        vault.relay.store.say(text.encode())
+    return list(texts)
+
+
+def insulted(vault: Vault, *numbers: int) -> bytes:
+    """A report of the messages with these numbers."""
+    items = insults(*(b"HARM-0001" for _ in range(max(numbers))))[2]
+    assert {(each.conversation, each.seq) for each in items} >= {(TALK, seq) for seq in numbers}
+    return vault.relay.take(report_of(*(items[seq - 1] for seq in numbers)))
 
 
 @pytest.mark.attack(38)
@@ -171,10 +189,7 @@ async def test_what_lies_around_a_report_needs_one_that_was_opened(vault: Vault)
     with pytest.raises(GrantRefused, match="opened no report about this conversation"):
         await vault.open(around())
     assert "fetched" not in vault.happened
-    id_ = vault.relay.take(report_of(*insults(b"HARM-0001")[2]))
-    (item,) = insults(b"HARM-0001")[2]
-    assert item.conversation == TALK
-    await vault.report(id_)
+    await vault.report(insulted(vault, 1))
     assert vault.texts(await vault.open(around())) == ["HARM-0007"]
     with pytest.raises(GrantRefused, match="opened no report"):
         await vault.open(around(b"x" * 16))
@@ -185,13 +200,121 @@ async def test_what_lies_around_a_report_needs_one_that_was_opened(vault: Vault)
 
 @pytest.mark.attack(38)
 @pytest.mark.asyncio
+async def test_a_grant_around_a_report_holds_a_message_that_was_reported(vault: Vault) -> None:
+    """One report is no leave for all that its two users ever said."""
+    texts = said(vault, 6)
+    await vault.report(insulted(vault, 2, 4))
+    for restarted in (False, True):
+        for first, last in ((1, 1), (3, 3), (5, 6)):
+            with pytest.raises(GrantRefused, match=r"was reported: here #2, #4\. Ask for a grant"):
+                await vault.open(around(first=first, last=last))
+        for first, last in ((2, 2), (1, 3), (4, 6), (1, 6)):
+            read = await vault.open(around(first=first, last=last))
+            assert vault.texts(read) == texts[first - 1 : last]
+        if not restarted:
+            vault.stop()
+            vault.start()
+
+
+@pytest.mark.attack(38)
+@pytest.mark.asyncio
+async def test_around_a_claim_nothing_is_read(vault: Vault) -> None:
+    """Its number is the word of its reporter, who may have agreed with who reads."""
+    said(vault, 2)
+    vault.relay.answer = Answer("unknown", "the relay was not asked")
+    opened = await vault.report(insulted(vault, 1))
+    assert [each.state for each in opened.findings] == ["claim"]
+    with pytest.raises(GrantRefused, match="is verified or confirmed"):
+        await vault.open(around())
+
+
+@pytest.mark.attack(38)
+@pytest.mark.asyncio
 async def test_a_report_that_is_refused_is_none(vault: Vault) -> None:
     vault.relay.store.say(b"HARM-0007")
     vault.relay.answer = Answer("no", "this relay never stamped such a message")
-    opened = await vault.report(vault.relay.take(report_of(*insults(b"HARM-0001")[2])))
+    opened = await vault.report(insulted(vault, 1))
     assert [each.state for each in opened.findings] == ["refused"]
     with pytest.raises(GrantRefused, match="opened no report"):
         await vault.open(around())
+
+
+@pytest.mark.attack(38)
+@pytest.mark.parametrize("step", [LIFE, -LIFE])
+@pytest.mark.asyncio
+async def test_a_report_counts_for_thirty_days_and_again_once_it_is_opened_again(
+    vault: Vault, step: int
+) -> None:
+    said(vault, 2)
+    id_ = insulted(vault, 1)
+    await vault.report(id_)
+
+    def call() -> OpenCall:
+        return around(expires=vault.now[0] + 60_000)
+
+    nearly = step - 1 if step > 0 else step + 1
+    vault.now[0] += nearly
+    assert len((await vault.open(call())).records) == 2
+    vault.now[0] += step - nearly
+    with pytest.raises(GrantRefused, match=r"in the last 30 days .* open it again"):
+        await vault.open(call())
+    await vault.report(id_)
+    assert len((await vault.open(call())).records) == 2
+
+
+@pytest.mark.asyncio
+async def test_what_an_older_version_remembered_opens_nothing_and_is_told(vault: Vault) -> None:
+    said(vault, 2)
+    vault.stop()
+    older = vault.data / "revealed"
+    older.write_bytes(TALK)
+    vault.start()
+    with pytest.raises(GrantRefused, match=r"an older version opened does not count.*open it aga"):
+        await vault.open(around())
+    assert older.read_bytes() == TALK
+    await vault.report(insulted(vault, 2))
+    assert len((await vault.open(around())).records) == 2
+
+
+@pytest.mark.asyncio
+async def test_of_too_many_reported_messages_the_oldest_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revealed, "PLACES", 3)
+    now = [NOW]
+    known = Revealed(tmp_path / "reported", lambda: now[0])
+
+    def holds() -> list[int]:
+        found = []
+        for seq in range(1, 6):
+            with suppress(GrantRefused):
+                known.check(around(first=seq, last=seq).grant)
+                found.append(seq)
+        return found
+
+    known.open()
+    for seq in (1, 2, 3, 1, 4):
+        await known.add([(TALK, seq)])
+    assert holds() == [1, 3, 4]
+    known.close()
+    known.open()
+    assert holds() == [1, 3, 4]
+    now[0] += LIFE
+    await known.add([(TALK, 5), (TALK, 5)])
+    assert holds() == [5]
+    known.close()
+    known.open()
+    known.close()
+    assert (tmp_path / "reported").stat().st_size == 32
+
+
+def test_a_refusal_names_only_so_many_messages(tmp_path: Path) -> None:
+    known = Revealed(tmp_path / "reported", lambda: NOW)
+    known.open()
+    asyncio.run(known.add((TALK, seq) for seq in range(100, 125)))
+    with pytest.raises(GrantRefused, match=r"here #100, .*#119 and 5 more\."):
+        known.check(around().grant)
+    known.close()
 
 
 @pytest.mark.asyncio

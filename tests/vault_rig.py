@@ -235,7 +235,7 @@ class Vault:
         self.nonces, self.heads = Nonces(self.data / "nonces", clock), Heads(self.data / "heads")
         self.count.open()
         self.reconciling = Reconciling(self.count, self.log, clock)
-        self.revealed = Revealed(self.data / "revealed")
+        self.revealed = Revealed(self.data / "reported", clock)
         for each in (self.nonces, self.heads, self.revealed):
             each.open()
         self.refusals = Refusals(self.log, clock)

@@ -8,7 +8,7 @@ through ``server.access_log``. moderation.md, The vault. ::
     staff      whom the vault knows, from its own file
     opening    a grant: check, fetch, enter in the log, decrypt, show
     reported   a report: fetch, enter in the log, unseal, judge, show
-    revealed   of which conversations a report was opened
+    revealed   which reported messages were proven, and when
     keys       the secret halves of doors, from files or from shares
     relay      what it asks of the relay
     journal    the few things it must not forget: nonces, heads of conversations, reports, unwraps

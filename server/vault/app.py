@@ -82,7 +82,7 @@ class App:
         self.keys = open_keys(settings.keys, time.monotonic, count.add)
         self.staff = Staff(settings.staff_file, data / "staff.entered.json", log, now)
         nonces, heads = Nonces(data / "nonces", now), Heads(data / "heads")
-        revealed = Revealed(data / "revealed")
+        revealed = Revealed(data / "reported", now)
         for journal in (nonces, heads, revealed, count):
             journal.open()
             self._closing.callback(journal.close)

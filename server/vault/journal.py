@@ -57,7 +57,7 @@ class Journal:
             raise BadConfig(f"cannot write {self._path}: {error.strerror}") from None
 
     async def add(self, line: bytes) -> None:
-        """Returns once ``line`` is durable. Raises ``StoreUnavailable``."""
+        """Returns once ``line``, or several in one, is durable. Raises ``StoreUnavailable``."""
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._thread, self.add_now, line)
@@ -86,7 +86,7 @@ class Journal:
         # its place, so it is undone; and nobody may have written behind it by then.
         with self._lock:
             end = os.lseek(self._file, 0, os.SEEK_END)
-            if os.write(self._file, line) != self._size:
+            if os.write(self._file, line) != len(line):
                 os.ftruncate(self._file, end)
                 raise OSError(errno.ENOSPC, "no space left on the device")
         os.fsync(self._file)

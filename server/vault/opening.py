@@ -9,7 +9,7 @@ the entry is inside a signed checkpoint. Whatever fails, before it or after it, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +41,7 @@ from server.vault.asking import Asking, Refusals
 from server.vault.journal import Journal
 from server.vault.keys import Keys
 from server.vault.reconciling import DETAIL
+from server.vault.revealed import Revealed
 
 END_TO_END = "end-to-end encrypted: only a recipient can reveal this message, by a report"
 
@@ -148,7 +149,7 @@ class NoFrankingKeys:
 
 
 class Opening:
-    """The use case. ``revealed`` are the conversations of which a report was opened; ``now`` is the
+    """The use case. ``revealed`` are the reported messages that were proven here; ``now`` is the
     clock, in milliseconds."""
 
     def __init__(
@@ -159,7 +160,7 @@ class Opening:
         relay: Records,
         keys: Keys,
         heads: Heads,
-        revealed: Container[bytes],
+        revealed: Revealed,
         log: AccessLog,
         now: Callable[[], int],
     ) -> None:
@@ -216,11 +217,8 @@ class Opening:
         grants.check(grant, call.approvals, staff, self._now())
         if not RULES[grant.basis].reads:
             raise GrantRefused(f"the basis {grant.basis} reveals nothing: ask for another grant")
-        if grant.basis == "user_report" and grant.conversation not in self._revealed:
-            raise GrantRefused(
-                "this vault opened no report about this conversation: open the report first"
-                " (louver mod open), or ask on another basis"
-            )
+        if grant.basis == "user_report":
+            self._revealed.check(grant)
 
     async def _fetch(self, call: OpenCall) -> Handed:
         grant = call.grant

@@ -101,9 +101,11 @@ class Reported:
         # Relay and log may have taken their time: who was removed meanwhile sees nothing.
         await self._check(reader)
         findings = verdicts.judge(report, answers)
+        # The place of a claim is the reporter's word: around it whoever agrees with him could
+        # choose what is read. That of what is proven is in the stamp, or the relay's record.
         pairs = zip(report.items, findings, strict=True)
-        held = [item for item, found in pairs if found.state != "refused"]
-        await self._revealed.add(each.conversation for each in held)
+        proven = [item for item, found in pairs if found.state in verdicts.PROVEN]
+        await self._revealed.add((each.conversation, each.seq) for each in proven)
         return _opened(sealed, report, findings, Entered(receipt.index, receipt.checkpoint))
 
     async def _check(self, reader: Person) -> None:
