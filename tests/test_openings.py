@@ -235,6 +235,7 @@ async def test_the_settings_name_the_vault_and_the_command_answers(
         code, out, err = await louver("opened", "bob", "--home", tmp_path / "alice")
         assert (code, err) == (0, "")
         assert "No: your conversation with bob was not opened from" in out
+        assert "and what follows cannot be told yet" in out
         alice, bob = [await relay.app.store.account_named(name) for name in ("alice", "bob")]
         assert alice is not None
         assert bob is not None

@@ -53,13 +53,16 @@ def opened(
 def _lines(name: str, found: Found) -> list[str]:
     if found.end <= found.first:
         return [f"Nothing can be said yet: the operator tells about these days of {name} later."]
-    span = f"from {_day(found.first)} up to {_day(found.end)} (UTC)"
-    where = f"{found.head.size} entries of {found.vkey.partition('+')[0]}, all of them verified"
+    span = f"from {_day(found.first)} to {_day(found.end - 1)} (UTC)"
+    where = [
+        f"  {found.head.size} entries of {found.vkey.partition('+')[0]}, all of them verified",
+        f"  {_day(found.end)} and what follows cannot be told yet: ask again later",
+    ]
     if not found.times:
-        return [f"No: your conversation with {name} was not opened {span}.", f"  {where}"]
+        return [f"No: your conversation with {name} was not opened {span}.", *where]
     times = [f"  {_time(each)}, entry {index}" for each, index in
              zip(found.times, found.indexes, strict=True)]  # fmt: skip
-    return [f"Yes: your conversation with {name} was opened {span}:", *times, f"  {where}"]
+    return [f"Yes: your conversation with {name} was opened {span}:", *times, *where]
 
 
 def _day(day: int) -> str:
