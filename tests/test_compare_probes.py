@@ -8,6 +8,7 @@ import ctypes
 import os
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,16 @@ def test_cpu_and_memory_of_a_process_are_read() -> None:
     assert sum(i * i for i in range(300_000)) > 0
     assert proc.cpu_us(os.getpid()) - before > 1000
     assert proc.memory_bytes(os.getpid()) > 1_000_000
+
+
+def test_cpu_of_threads_that_ended_is_counted() -> None:
+    before = proc.cpu_us(os.getpid())
+    thread = threading.Thread(target=lambda: sum(i * i for i in range(300_000)))
+    thread.start()
+    thread.join()
+    while Path(f"/proc/self/task/{thread.native_id}").exists():  # the system's part of it
+        os.sched_yield()
+    assert proc.cpu_us(os.getpid()) - before > 1000
 
 
 def test_a_process_that_is_gone_is_said_to_be() -> None:
