@@ -245,7 +245,10 @@ def test_the_sentence_names_who_kept_the_operator_out() -> None:
 def test_a_stolen_device_is_told_apart_from_who_reads_at_the_relay(page: str) -> None:
     found = made_up()
     head = page[page.index("<header>") : page.index("</header>")]
-    after = "what came next, but not what came before or what came after two answers"
+    after = (
+        "what came next, but not what came before or what came after two answers"
+        " (its own history apart)"
+    )
     assert (
         f"not from wire, disk, backup, logs, memory, vault, operator; with a stolen device {after}"
         in (words.who_can_read(found.modes["e2ee"]))

@@ -101,7 +101,7 @@ async def reveal(config: Path) -> tuple[list[Line], bytes]:
         limit=_LINE_LIMIT,
     )
     assert process.stdout is not None  # noqa: S101  pipes, as asked for above
-    assert process.stderr is not None  # noqa: S101  likewise
+    assert process.stderr is not None  # noqa: S101  a pipe, as asked for above
     complaints = asyncio.create_task(process.stderr.read())
     lines: list[Line] = []
     raw = bytearray()

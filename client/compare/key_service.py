@@ -66,7 +66,7 @@ def key_service() -> Iterator[KeyService]:
             except (CannotOpen, ValueError, KeyError):
                 return self._say(400, {"errors": ["cipher: message authentication failed"]})
 
-        do_PUT = do_POST  # noqa: N815  likewise
+        do_PUT = do_POST  # noqa: N815  the name that http.server calls
 
         def _say(self, status: int, answer: dict[str, Any]) -> None:
             raw = json.dumps(answer).encode()

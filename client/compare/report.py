@@ -52,6 +52,6 @@ def html(found: Results, raw: Raw) -> str:
         "ladder": plots.ladder(found),
     }
     # Safe: matplotlib escapes the text it draws, and the style sheet is ours.
-    safe = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704  see above
+    safe = {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704  matplotlib escaped it
     template = environment.get_template("report.html.j2")
     return template.render(page=page(found), plots=safe, css=Markup(css))  # noqa: S704  ours

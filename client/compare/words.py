@@ -299,7 +299,10 @@ def _with_device(mode: ModeResult) -> list[str]:
     closed = [name for name, could in tried.items() if not could]
     if not read or not closed:
         return [f"with a stolen device {'everything' if read else 'nothing'}"]
-    return [f"with a stolen device {' and '.join(read)}, but not {' or '.join(closed)}"]
+    # What the device shows by itself was not opened by its keys, and yet the thief reads it.
+    shown = any(mode.exposure[who].kept for who in DEVICE if who in mode.exposure)
+    apart = " (its own history apart)" if shown else ""
+    return [f"with a stolen device {' and '.join(read)}, but not {' or '.join(closed)}{apart}"]
 
 
 def staff(mode: ModeResult) -> str:
